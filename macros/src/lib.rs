@@ -1,0 +1,67 @@
+//! Derive macros of `sharehold`; use them through that crate.
+
+use proc_macro::TokenStream;
+use quote::quote;
+use syn::{Data, DeriveInput, Error, Fields, LitStr, Result, parse_macro_input};
+
+/// Makes a plain struct one that values and arrays can hold in shared memory.
+///
+/// The struct is `#[repr(C)]` and derives `bytemuck`'s `Pod` and `Zeroable` too; every field is `Shareable`. Its shared name is the struct's own;
+/// `#[shareable(name = "...")]` gives another, so that two programs can call one layout differently.
+#[proc_macro_derive(Shareable, attributes(shareable))]
+pub fn shareable(input: TokenStream) -> TokenStream {
+    derive(parse_macro_input!(input as DeriveInput)).unwrap_or_else(Error::into_compile_error).into()
+}
+
+fn derive(input: DeriveInput) -> Result<proc_macro2::TokenStream> {
+    let Data::Struct(data) = &input.data else {
+        return Err(Error::new_spanned(
+            &input.ident,
+            "only a struct can be Shareable: any bytes must be a valid value",
+        ));
+    };
+    if !input.generics.params.is_empty() {
+        return Err(Error::new_spanned(&input.generics, "a Shareable struct can't be generic: its layout must be one"));
+    }
+    if matches!(data.fields, Fields::Unit) {
+        return Err(Error::new_spanned(
+            &input.ident,
+            "a Shareable struct has fields: there is nothing to share in an empty one",
+        ));
+    }
+    let mut name = input.ident.to_string();
+    for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("shareable")) {
+        attribute.parse_nested_meta(|meta| {
+            if !meta.path.is_ident("name") {
+                return Err(meta.error("the only option is name = \"...\""));
+            }
+            name = meta.value()?.parse::<LitStr>()?.value();
+            Ok(())
+        })?;
+    }
+    let ident = &input.ident;
+    let fields = data.fields.members().zip(data.fields.iter()).map(|(member, field)| {
+        let (label, kind) = (
+            match &member {
+                syn::Member::Named(name) => name.to_string(),
+                syn::Member::Unnamed(index) => index.index.to_string(),
+            },
+            &field.ty,
+        );
+        quote!((#label, ::core::mem::offset_of!(#ident, #member), <#kind as ::sharehold::Shareable>::FINGERPRINT))
+    });
+    Ok(quote! {
+        impl ::sharehold::Shareable for #ident {
+            const FINGERPRINT: u64 = ::sharehold::__fingerprint(
+                #name,
+                ::core::mem::size_of::<#ident>(),
+                ::core::mem::align_of::<#ident>(),
+                &[#(#fields),*],
+            );
+
+            fn type_name() -> ::std::string::String {
+                ::std::string::String::from(#name)
+            }
+        }
+    })
+}

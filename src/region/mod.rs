@@ -1,0 +1,13 @@
+//! The mapped memory: what lies where, and the one checked way to look at it.
+//!
+//! [`layout`] gives the byte map, [`address`] the numbers that point into it, [`Region`] the mapping itself.
+
+pub(crate) mod address;
+pub(crate) mod layout;
+#[expect(clippy::module_inception, reason = "the file is named after its noun")]
+pub(crate) mod region;
+
+pub use address::ObjectId;
+pub(crate) use address::{Generation, Offset, SessionIndex, SlotIndex};
+pub use region::Backing;
+pub(crate) use region::Region;

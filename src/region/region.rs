@@ -1,0 +1,294 @@
+//! The mapping, and the one checked cast by which everything in it is looked at.
+#![expect(unsafe_code, reason = "the checked cast from an offset to a struct of atomics, and the bounds of a payload")]
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+
+use super::address::{ObjectId, Offset, SessionIndex, SlotIndex};
+use super::layout::{
+    BrokerState, CELL, CELLS_A_PAGE, Capacities, FINGERPRINT, Header, MAGIC, Map, NameEntry, PAGE, SessionEntry,
+    Shared, Slot, TicketEntry, TypeEntry, VERSION,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sys::{clock, memory::Memory, process};
+
+/// Where the memory of a region comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Backing {
+    /// An anonymous sealed memfd: nothing is left behind, whoever dies.
+    #[default]
+    Memfd,
+    /// A named POSIX segment: can still be audited after its broker died.
+    Segment,
+}
+
+/// A mapped region.
+pub(crate) struct Region {
+    memory: Memory,
+    map: Map,
+}
+
+impl Region {
+    /// Makes a region and writes its header. `random` gives the region's id and the key of its tickets.
+    pub(crate) fn create(memory: Memory, name: &str, capacities: Capacities, random: [u64; 3]) -> Result<Self> {
+        let map = Map::of(capacities);
+        if !capacities.are_possible() || memory.len() < map.end {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("a region can't have these sizes: {capacities:?}"),
+            ));
+        }
+        let region = Self { memory, map };
+        // All tables that are indexed at random; the others are reserved as they grow.
+        region.memory.reserve(0, map.tickets)?;
+        let header = region.header();
+        let set = |word: &AtomicU32, value| word.store(value, Ordering::Relaxed);
+        set(&header.sessions, capacities.sessions);
+        set(&header.objects, capacities.objects);
+        set(&header.tickets, capacities.tickets);
+        set(&header.names, capacities.names);
+        set(&header.types, capacities.types);
+        header.heap.store(capacities.heap, Ordering::Relaxed);
+        set(&header.version, VERSION);
+        header.fingerprint.store(FINGERPRINT, Ordering::Relaxed);
+        let [id, key @ ..] = random;
+        header.region_id.store(id, Ordering::Relaxed);
+        for (word, value) in header.ticket_key.iter().zip(key) {
+            word.store(value, Ordering::Relaxed);
+        }
+        write_text(&header.name, name);
+        header.created_at.store(clock::unix_seconds(), Ordering::Relaxed);
+        set(&header.epoch, 1);
+        let pid = std::process::id();
+        set(&header.broker_pid, pid);
+        header.broker_start.store(process::start_time(pid).unwrap_or(0), Ordering::Relaxed);
+        set(&header.broker_state, BrokerState::Starting as u32);
+        // Release: whoever sees the magic sees the header.
+        header.magic.store(MAGIC, Ordering::Release);
+        Ok(region)
+    }
+
+    /// Takes a region that another process made: checks magic, version, fingerprint and sizes before anything else is looked at.
+    pub(crate) fn open(memory: Memory) -> Result<Self> {
+        let damaged = |what: String| Error::new(ErrorKind::Damaged, what);
+        if memory.len() < PAGE {
+            return Err(damaged(format!("{} bytes are too few for a region", memory.len())));
+        }
+        let nothing = Capacities { sessions: 0, objects: 0, tickets: 0, names: 0, types: 0, heap: 0 };
+        let mut region = Self { memory, map: Map::of(nothing) };
+        let header = region.header();
+        // Acquire: pairs with the release of the magic in `create`.
+        if header.magic.load(Ordering::Acquire) != MAGIC {
+            return Err(damaged("this is not a region: its magic number is missing".into()));
+        }
+        check_layout(header.version.load(Ordering::Relaxed), header.fingerprint.load(Ordering::Relaxed))?;
+        let capacities = Capacities {
+            sessions: header.sessions.load(Ordering::Relaxed),
+            objects: header.objects.load(Ordering::Relaxed),
+            tickets: header.tickets.load(Ordering::Relaxed),
+            names: header.names.load(Ordering::Relaxed),
+            types: header.types.load(Ordering::Relaxed),
+            heap: header.heap.load(Ordering::Relaxed),
+        };
+        if !capacities.are_possible() {
+            return Err(damaged(format!("the header gives impossible sizes: {capacities:?}")));
+        }
+        let map = Map::of(capacities);
+        if map.end > region.memory.len() {
+            return Err(damaged(format!(
+                "the region is cut off: {} bytes are there, {} are needed",
+                region.memory.len(),
+                map.end
+            )));
+        }
+        region.map = map;
+        Ok(region)
+    }
+
+    /// Maps a region that came over a socket.
+    pub(crate) fn of_descriptor(fd: OwnedFd) -> Result<Self> {
+        Self::open(Memory::of_descriptor(fd)?)
+    }
+
+    pub(crate) fn map(&self) -> &Map {
+        &self.map
+    }
+
+    pub(crate) fn capacities(&self) -> &Capacities {
+        &self.map.capacities
+    }
+
+    pub(crate) fn file(&self) -> BorrowedFd<'_> {
+        self.memory.file()
+    }
+
+    /// Bytes of memory that the region takes at this moment, tables included.
+    pub(crate) fn resident(&self) -> u64 {
+        self.memory.resident()
+    }
+
+    /// Reserves memory, so that touching it can't fail. See [`Memory::reserve`].
+    pub(crate) fn reserve(&self, offset: Offset, len: u64) -> Result<()> {
+        self.memory.reserve(offset.0, len)
+    }
+
+    /// Gives the whole pages of a range back to the system.
+    pub(crate) fn give_back(&self, offset: Offset, len: u64) {
+        self.memory.give_back(offset.0, len);
+    }
+
+    /// The one cast: an offset becomes a struct of atomics, or nothing if it is out of bounds or badly aligned.
+    fn at<T: Shared>(&self, offset: u64) -> Option<&T> {
+        let end = offset.checked_add(size_of::<T>() as u64)?;
+        if end > self.memory.len() || !offset.is_multiple_of(align_of::<T>() as u64) {
+            return None;
+        }
+        // SAFETY: in bounds of the mapping, as checked; the mapping starts on a page, so the alignment holds too.
+        let pointer = unsafe { self.memory.base().as_ptr().add(offset as usize) };
+        // SAFETY: `Shared` types are atomics, valid whatever the bytes, and the mapping outlives the borrow of `self`.
+        Some(unsafe { &*pointer.cast::<T>() })
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        // A page is there: `create` and `open` see to it.
+        self.at(0).unwrap_or_else(|| unreachable!("a region has at least one page"))
+    }
+
+    pub(crate) fn slot(&self, index: SlotIndex) -> Option<&Slot> {
+        self.entry(self.map.slots, index.0, self.map.capacities.objects)
+    }
+
+    pub(crate) fn session(&self, index: SessionIndex) -> Option<&SessionEntry> {
+        self.entry(self.map.sessions, u32::from(index.0), self.map.capacities.sessions)
+    }
+
+    pub(crate) fn ticket(&self, index: u32) -> Option<&TicketEntry> {
+        self.entry(self.map.tickets, index, self.map.capacities.tickets)
+    }
+
+    pub(crate) fn name(&self, index: u32) -> Option<&NameEntry> {
+        self.entry(self.map.names, index, self.map.capacities.names)
+    }
+
+    pub(crate) fn type_entry(&self, index: u32) -> Option<&TypeEntry> {
+        self.entry(self.map.types, index, self.map.capacities.types)
+    }
+
+    fn entry<T: Shared>(&self, table: u64, index: u32, count: u32) -> Option<&T> {
+        (index < count).then(|| self.at(table + u64::from(index) * size_of::<T>() as u64))?
+    }
+
+    /// The ledger cell of a session and a slot. Its page may not be reserved: see [`Region::cell_is_reserved`].
+    pub(crate) fn cell(&self, session: SessionIndex, slot: SlotIndex) -> Option<&AtomicU64> {
+        if slot.0 >= self.map.capacities.objects {
+            return None;
+        }
+        self.at::<Word>(self.row(session)? + self.map.row_map + u64::from(slot.0) * CELL).map(|word| &word.0)
+    }
+
+    /// Whether the page of this cell is in use; a cell of a page that is not counts as zero and is not touched.
+    pub(crate) fn cell_is_reserved(&self, session: SessionIndex, slot: SlotIndex) -> bool {
+        let page = u64::from(slot.0) / CELLS_A_PAGE;
+        self.row_map_word(session, page / 64)
+            // Acquire: pairs with the release in `reserve_cell`. A taker sets the bit before it counts.
+            .is_some_and(|word| word.load(Ordering::Acquire) & (1 << (page % 64)) != 0)
+    }
+
+    /// Reserves the page of this cell and notes it in the row's page map.
+    pub(crate) fn reserve_cell(&self, session: SessionIndex, slot: SlotIndex) -> Result<()> {
+        let page = u64::from(slot.0) / CELLS_A_PAGE;
+        let (Some(row), Some(word)) = (self.row(session), self.row_map_word(session, page / 64)) else {
+            return Err(Error::new(ErrorKind::InvalidArgument, format!("slot {} is out of range", slot.0)));
+        };
+        self.memory.reserve(row + self.map.row_map + page * PAGE, PAGE)?;
+        word.fetch_or(1 << (page % 64), Ordering::Release);
+        Ok(())
+    }
+
+    /// Words of the page map of a row.
+    pub(crate) fn row_map_words(&self) -> u64 {
+        (u64::from(self.map.capacities.objects).div_ceil(CELLS_A_PAGE)).div_ceil(64)
+    }
+
+    pub(crate) fn row_map_word(&self, session: SessionIndex, word: u64) -> Option<&AtomicU64> {
+        if word >= self.row_map_words() {
+            return None;
+        }
+        self.at::<Word>(self.row(session)? + word * 8).map(|word| &word.0)
+    }
+
+    /// Start of a session's row.
+    pub(crate) fn row(&self, session: SessionIndex) -> Option<u64> {
+        (u32::from(session.0) < self.map.capacities.sessions)
+            .then(|| self.map.ledger + u64::from(session.0) * self.map.row)
+    }
+
+    /// The bytes of a payload, or nothing if they are not all inside the heap.
+    pub(crate) fn payload(&self, offset: Offset, len: u64) -> Option<NonNull<u8>> {
+        let end = offset.0.checked_add(len)?;
+        if offset.0 < self.map.heap || end > self.map.end {
+            return None;
+        }
+        // SAFETY: inside the mapping, as checked.
+        Some(unsafe { self.memory.base().add(offset.0 as usize) })
+    }
+
+    /// The id of the object that a slot is for now.
+    pub(crate) fn id_of(&self, index: SlotIndex) -> Option<ObjectId> {
+        let generation = self.slot(index)?.generation.load(Ordering::Acquire);
+        Some(ObjectId::new(index, super::Generation(generation)))
+    }
+
+    /// The broker's name, as the header has it.
+    pub(crate) fn broker_name(&self) -> String {
+        read_text(&self.header().name, usize::MAX)
+    }
+}
+
+/// A single word, for the cast.
+#[repr(transparent)]
+struct Word(AtomicU64);
+
+// SAFETY: one atomic.
+unsafe impl Shared for Word {
+    const FINGERPRINT: u64 = 0;
+}
+
+/// An error that names both, unless the other side has this build's layout.
+pub(crate) fn check_layout(version: u32, fingerprint: u64) -> Result<()> {
+    if version == VERSION && fingerprint == FINGERPRINT {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::LayoutMismatch,
+        format!(
+            "the broker's region has layout {version} with fingerprint {fingerprint:016x}, this program layout {VERSION} with {FINGERPRINT:016x}"
+        ),
+    )
+    .help("build both with the same version of sharehold"))
+}
+
+/// Writes text, cut to fit and filled up with zeros.
+pub(crate) fn write_text(words: &[AtomicU64], text: &str) {
+    let mut end = text.len().min(words.len() * 8);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut bytes = text.as_bytes()[..end].chunks(8);
+    for word in words {
+        let mut value = [0; 8];
+        if let Some(chunk) = bytes.next() {
+            value[..chunk.len()].copy_from_slice(chunk);
+        }
+        word.store(u64::from_le_bytes(value), Ordering::Relaxed);
+    }
+}
+
+/// Reads text up to `len` bytes or a zero. Whatever is not UTF-8 is replaced.
+pub(crate) fn read_text(words: &[AtomicU64], len: usize) -> String {
+    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect();
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    bytes.truncate(end.min(len));
+    String::from_utf8_lossy(&bytes).into_owned()
+}

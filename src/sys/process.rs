@@ -1,0 +1,71 @@
+//! Processes: who they are, and whether they still live.
+
+use std::fs;
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::error::{Error, Result};
+
+/// Start time of a process in clock ticks since boot, or `None` if there is no such process or it is a zombie.
+/// Together with the pid it names one process for ever. Source: proc_pid_stat(5), fields 3 and 22.
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field, the name, may contain anything; the last parenthesis ends it.
+    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// Whether the process that had this pid and start time is still there.
+pub(crate) fn is_alive(pid: u32, start: u64) -> bool {
+    start_time(pid) == Some(start)
+}
+
+/// The program's short name, at most 15 bytes.
+pub(crate) fn comm(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).map_or_else(|_| "?".into(), |comm| comm.trim_end().into())
+}
+
+/// A descriptor that becomes readable when the process ends.
+pub(crate) fn pidfd(pid: u32) -> Result<OwnedFd> {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| Error::os(format!("watch process {pid}"), io::Error::from(io::ErrorKind::InvalidInput)))?;
+    pidfd_open(pid, PidfdFlags::empty()).map_err(|error| Error::os("watch a process", error))
+}
+
+/// `SO_PEERPIDFD` of <asm-generic/socket.h>; the libc crate does not have it yet.
+const SO_PEERPIDFD: libc::c_int = 77;
+
+/// The pidfd of the process that connected a socket: unlike its pid it can't have been reused. `None` before Linux 6.5.
+#[expect(unsafe_code, reason = "no safe binding of SO_PEERPIDFD")]
+pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    let mut fd: libc::c_int = -1;
+    let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: both pointers are to locals of the sizes that are given.
+    let status = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_PEERPIDFD, (&raw mut fd).cast(), &raw mut size)
+    };
+    // SAFETY: on success the kernel has made a new descriptor that nobody else owns.
+    (status == 0 && fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Bytes of memory of this machine.
+pub(crate) fn total_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram as u64 * u64::from(info.mem_unit)
+}
+
+/// Whether this program runs with more rights than the one who started it, as a set-user-id program does.
+#[expect(unsafe_code, reason = "no safe binding of the auxiliary vector's AT_SECURE")]
+pub(crate) fn is_secure() -> bool {
+    // SAFETY: reads the process's auxiliary vector.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}

@@ -1,0 +1,31 @@
+//! Termination signals as a descriptor, for programs that do nothing but serve.
+#![expect(unsafe_code, reason = "no safe binding of signal masks and signalfd")]
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use crate::error::{Error, Result};
+
+/// Blocks SIGTERM, SIGINT and SIGHUP in this thread and those it starts, and returns a descriptor that becomes readable with
+/// the first of them. To be called before any other thread is started.
+pub(crate) fn termination() -> Result<OwnedFd> {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the call initialises the set.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        // SAFETY: the set was initialised above; the signal numbers are valid.
+        unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
+    }
+    // SAFETY: the set is initialised; no old mask is asked for.
+    let status = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut()) };
+    if status != 0 {
+        return Err(Error::os("block signals", io::Error::from_raw_os_error(status)));
+    }
+    // SAFETY: the set is initialised; -1 asks for a new descriptor.
+    let fd = unsafe { libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    if fd < 0 {
+        return Err(Error::os("make a signal descriptor", io::Error::last_os_error()));
+    }
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,117 @@
+//! Unix stream sockets: bytes, descriptors, and who is at the other end.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, send, sendmsg,
+};
+
+use crate::error::{Error, Result};
+
+/// Descriptors that one message may carry; more are closed by the kernel.
+const MOST_DESCRIPTORS: usize = 1;
+
+/// Listens at `path`, for this user alone.
+pub(crate) fn listen(path: &Path) -> Result<UnixListener> {
+    let doing = || format!("listen at {}", path.display());
+    let listener = UnixListener::bind(path).map_err(|error| Error::os(doing(), error))?;
+    rustix::fs::chmod(path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)
+        .map_err(|error| Error::os(doing(), error))?;
+    // The standard library listens with a backlog of 128: a burst of new clients would be turned away.
+    rustix::net::listen(&listener, 4096).map_err(|error| Error::os(doing(), error))?;
+    listener.set_nonblocking(true).map_err(|error| Error::os(doing(), error))?;
+    Ok(listener)
+}
+
+/// Sends what the socket takes. Never raises SIGPIPE.
+pub(crate) fn send_some(socket: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match send(socket, bytes, SendFlags::NOSIGNAL) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other.map_err(io::Error::from),
+        }
+    }
+}
+
+/// Sends what the socket takes, together with a descriptor, which goes with the first byte.
+pub(crate) fn send_some_with(socket: &UnixStream, bytes: &[u8], fd: BorrowedFd<'_>) -> io::Result<usize> {
+    let fds = [fd];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    loop {
+        match sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other.map_err(io::Error::from),
+        }
+    }
+}
+
+/// Receives into `buffer`; 0 is the end. Descriptors that come along are closed.
+pub(crate) fn receive_some(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        // A plain receive: descriptors in the message are dropped by the kernel.
+        match rustix::net::recv(socket, &mut *buffer, RecvFlags::empty()) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other.map(|(received, _)| received).map_err(io::Error::from),
+        }
+    }
+}
+
+/// Receives into `buffer`, and a descriptor if one comes along.
+pub(crate) fn receive_some_with(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => break other.map_err(io::Error::from)?,
+        }
+    };
+    let fd = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    Ok((received.bytes, fd))
+}
+
+/// Waits until the socket can be read, or the deadline is over (then false).
+pub(crate) fn wait_readable(socket: impl AsFd, deadline: Option<Instant>) -> io::Result<bool> {
+    let mut polled = [PollFd::new(&socket, PollFlags::IN)];
+    loop {
+        let timeout = deadline.map(|deadline| to_timespec(deadline.saturating_duration_since(Instant::now())));
+        match poll(&mut polled, timeout.as_ref()) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn to_timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Peer {
+    pub(crate) pid: u32,
+    pub(crate) uid: u32,
+}
+
+/// The process that connected, as the kernel saw it then.
+pub(crate) fn peer(socket: &UnixStream) -> Result<Peer> {
+    let credentials = rustix::net::sockopt::socket_peercred(socket)
+        .map_err(|error| Error::os("ask who is at the other end of a socket", error))?;
+    Ok(Peer { pid: credentials.pid.as_raw_nonzero().get().unsigned_abs(), uid: credentials.uid.as_raw() })
+}

@@ -1,0 +1,148 @@
+//! Audit: are there as many pins as live tickets and names? It corrects what a crash has left.
+
+use crate::broker::{Finish, Take, finish};
+use crate::mutation::Mutation;
+use crate::process::{Point, Turn};
+use crate::world::{Entry, State, THREADS, TICKETS};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Step {
+    Read,
+    Lane,
+    Ticket,
+    /// The ticket is live: of which object?
+    Object,
+    Swap,
+    /// The slot was dead and nobody announces it any more: is it still dead?
+    Dead,
+}
+
+/// `snap` is `refs` at the start, `cursor` the next lane or ticket, `scratch` the count so far.
+pub(crate) fn step(turn: &mut Turn, step: Step) -> &'static str {
+    let cursor = usize::from(turn.world.desk.cursor);
+    match step {
+        Step::Read => read(turn),
+        Step::Lane => {
+            let lane = turn.world.lanes[cursor / THREADS][cursor % THREADS];
+            if lane == turn.me().id.slot + 1 {
+                // The slot stays due.
+                turn.rest(Point::Idle);
+                return "audit: announced, later";
+            }
+            next_lane(turn, cursor + 1);
+            "audit: read a lane"
+        }
+        Step::Ticket => {
+            if matches!(turn.world.tickets[cursor].entry, Entry::Live(_)) {
+                turn.go(Point::Audit(Step::Object));
+            } else {
+                next_ticket(turn);
+            }
+            "audit: read a ticket"
+        }
+        Step::Object => {
+            let id = turn.me().id;
+            if turn.world.tickets[cursor].object == id {
+                turn.me().scratch += 1;
+            }
+            next_ticket(turn);
+            "audit: read its object"
+        }
+        Step::Swap => swap(turn),
+        Step::Dead => {
+            if matches!(turn.slot().refs.state, State::Dead(_)) {
+                turn.me().after = Point::Idle;
+                settled(turn);
+                return finish(turn, Finish::Memory);
+            }
+            settled(turn);
+            turn.rest(Point::Idle);
+            "audit: freed meanwhile"
+        }
+    }
+}
+
+fn read(turn: &mut Turn) -> &'static str {
+    let refs = turn.slot().refs;
+    let follows = match refs.state {
+        State::Live => true,
+        State::Dead(_) => !turn.has(Mutation::RestartForgetsAnnounced),
+        State::Free | State::Granted(_) => false,
+    };
+    if follows {
+        turn.me().id.generation = turn.slot().generation;
+        turn.me().snap = refs;
+        next_lane(turn, 0);
+    } else {
+        settled(turn);
+        turn.rest(Point::Idle);
+    }
+    "audit: read refs"
+}
+
+fn next_lane(turn: &mut Turn, from: usize) {
+    let lanes = usize::from(turn.scene.numbers) * THREADS;
+    let threads = usize::from(turn.scene.lanes);
+    let next = (from..lanes).find(|lane| lane % THREADS < threads);
+    if let Some(lane) = next
+        && !turn.has(Mutation::AuditIgnoresLanes)
+    {
+        turn.world.desk.cursor = lane as u8;
+        return turn.go(Point::Audit(Step::Lane));
+    }
+    turn.world.desk.cursor = 0;
+    if turn.me().snap.state == State::Live {
+        turn.go(Point::Audit(Step::Ticket));
+    } else {
+        turn.me().snap = Default::default();
+        turn.me().back = Point::Audit(Step::Dead);
+        turn.go(Point::Take(Take::Swap));
+    }
+}
+
+fn next_ticket(turn: &mut Turn) {
+    turn.world.desk.cursor += 1;
+    if usize::from(turn.world.desk.cursor) < TICKETS {
+        return turn.go(Point::Audit(Step::Ticket));
+    }
+    turn.world.desk.cursor = 0;
+    // Nobody but the broker writes names.
+    let id = turn.me().id;
+    if turn.world.name == id {
+        turn.me().scratch += 1;
+    }
+    turn.go(Point::Audit(Step::Swap));
+}
+
+fn swap(turn: &mut Turn) -> &'static str {
+    let counted = turn.me().scratch;
+    let equal = turn.me().snap.pins == counted;
+    let believed = match turn.flaw {
+        Some(Mutation::EqualCountBelieved) => equal,
+        Some(Mutation::AuditOverwrites) => turn.slot().refs.state == State::Live,
+        _ => false,
+    };
+    if !believed && !turn.is_unchanged() {
+        turn.rest(Point::Idle);
+        return "audit: refs has changed, later";
+    }
+    if !equal {
+        turn.write(State::Live, counted);
+    }
+    let slot = 1 << turn.me().id.slot;
+    let checks = turn.world.desk.checks & slot != 0;
+    settled(turn);
+    if checks {
+        turn.check(Point::Idle);
+    } else {
+        turn.rest(Point::Idle);
+    }
+    if equal { "audit: pins are right" } else { "audit: correct the pins" }
+}
+
+/// The slot is no longer due.
+fn settled(turn: &mut Turn) {
+    let slot = 1 << turn.me().id.slot;
+    turn.world.desk.due &= !slot;
+    turn.world.desk.checks &= !slot;
+}

@@ -1,0 +1,84 @@
+//! Each mistake breaks a promise in some scene: the test is named after what would be lost.
+
+use crate::explorer::{Model, explore};
+use crate::lock::Locking;
+use crate::mutation::Mutation;
+use crate::protocol::Protocol;
+use crate::scenes;
+
+const LIMIT: usize = 3_000_000;
+
+#[expect(clippy::print_stdout, reason = "the trace says what the rule is for")]
+fn is_caught(model: &impl Model, flaw: Mutation) {
+    let report = explore(model, LIMIT);
+    assert!(report.violation.is_some(), "{flaw:?} changes nothing in {} states", report.states);
+    if let Some(violation) = report.violation {
+        println!("{flaw:?}: {violation:?}");
+    }
+}
+
+macro_rules! caught {
+    ($($name:ident: $flaw:ident in $scene:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            let flaw = Mutation::$flaw;
+            is_caught(&Protocol { scene: scenes::$scene, flaw: Some(flaw) }, flaw);
+        })*
+    };
+}
+
+macro_rules! caught_locking {
+    ($($name:ident: $flaw:ident in $scene:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            let flaw = Mutation::$flaw;
+            is_caught(&Locking { flaw: Some(flaw), ..scenes::$scene }, flaw);
+        })*
+    };
+}
+
+caught! {
+    use_after_free_when_live_before_the_count: LiveBeforeCount in TWINS,
+    two_owners_when_any_grant_is_claimed: ClaimsAnyGrant in TWINS,
+    foreign_bytes_written_when_filled_before_the_claim: FillsBeforeClaim in TWINS,
+    use_after_free_when_check_skips_a_hinted_row: SkipsHintedRow in MOVE,
+    lost_slot_when_dead_before_the_lane: DeadBeforeLane in TWINS,
+    use_after_free_when_dead_without_the_epoch: DeadWithoutEpoch in THREADS,
+    foreign_bytes_read_when_cleared_before_dead: ClearsBeforeDead in THREADS,
+    slot_returned_while_in_use_when_freed_unreturned: FreesUnreturned in TWINS,
+    too_few_pins_when_the_ticket_is_live_first: TicketBeforePin in HANDOVER,
+    use_after_free_when_a_taker_sets_no_hint: NoHint in HANDOVER,
+    use_after_free_when_counted_after_the_look: CountAfterLook in NAME,
+    use_after_free_when_liveness_is_ignored: LivenessIgnored in NAME,
+    another_object_when_the_generation_is_ignored: GenerationIgnored in NAME,
+    another_object_when_the_generation_is_read_first: GenerationFirst in NAME,
+    use_after_free_when_a_taker_keeps_the_epoch: TakerKeepsEpoch in NAME,
+    too_few_pins_when_unpinned_before_the_claim: UnpinBeforeClaim in HANDOVER,
+    too_few_pins_when_unpinned_before_the_name_is_cleared: UnpinBeforeRemoval in NAME,
+    leak_when_a_zeroed_cell_is_not_checked: ZeroedUnchecked in TWINS,
+    leak_when_only_zeroed_cells_are_checked: UnlessCountedUnchecked in HANDOVER_MORE_KILLS,
+    lost_slot_when_the_winner_clears_its_lane_first: WinnerClearsLaneFirst in TWINS,
+    pin_left_when_the_redeemer_clears_its_lane_first: RedeemerClearsLaneFirst in HANDOVER_MORE_KILLS,
+    stuck_broker_when_a_number_is_free_first: NumberFreedFirst in NUMBER,
+    too_few_pins_when_the_audit_ignores_lanes: AuditIgnoresLanes in HANDOVER_MORE_KILLS,
+    stuck_broker_when_the_audit_blocks: AuditBlocks in LAST_USE,
+    too_few_pins_when_the_audit_overwrites: AuditOverwrites in ISSUERS,
+    too_few_pins_when_the_serial_is_ignored: SerialIgnored in ENTRY,
+    lost_entry_when_its_builder_dies: BuildingEntryKept in HANDOVER_MORE_KILLS,
+    slot_returned_while_in_use_when_the_sweep_takes_nothing: SweepTakesNothing in GRANT,
+    lost_slot_when_a_restart_keeps_grants: RestartKeepsGrants in GRANT,
+    slot_returned_while_in_use_when_a_restart_takes_once: RestartTakesOnce in STALE,
+    slot_returned_while_in_use_when_a_restart_finishes_announced: RestartFinishesAnnounced in STALE,
+    lost_slot_when_a_restart_forgets_announced: RestartForgetsAnnounced in TWINS,
+    leak_when_a_restart_does_not_check: RestartAuditsUnchecked in PUBLISH,
+    pin_left_when_an_equal_count_is_believed: EqualCountBelieved in ISSUERS,
+    leak_when_a_late_claim_is_not_checked: LateClaimUnchecked in THREADS,
+}
+
+caught_locking! {
+    two_writers_when_a_session_number_keeps_its_generation: SameSessionGeneration in WRITER_NUMBER,
+    reader_beside_writer_when_it_looks_before_it_announces: ReaderLooksFirst in ARRAY,
+    writer_beside_reader_when_it_looks_before_it_locks: WriterLooksFirst in ARRAY,
+    torn_value_when_flipped_before_filled: FlipsBeforeFill in VALUE,
+    torn_value_when_seq_is_read_once: ReadsSeqOnce in VALUE,
+}

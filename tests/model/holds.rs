@@ -1,0 +1,110 @@
+//! The protocol keeps its promises in every scene, also where a rule turns out not to be needed.
+
+use std::time::Instant;
+
+use crate::explorer::{Model, explore};
+use crate::mutation::Mutation;
+use crate::protocol::Protocol;
+use crate::scene::Scene;
+use crate::scenes;
+
+/// Scenes are meant to be run at every build.
+const LIMIT: usize = 3_000_000;
+
+#[expect(clippy::print_stdout, reason = "the size of a scene is wanted when it is tuned")]
+pub(crate) fn holds(model: &impl Model) {
+    let begin = Instant::now();
+    let report = explore(model, LIMIT);
+    let time = begin.elapsed();
+    println!("{} states, {} of them quiet, in {time:.1?}", report.states, report.quiet);
+    assert!(report.violation.is_none(), "{:?}", report.violation);
+    assert!(report.quiet > 0, "nothing ever ends");
+}
+
+macro_rules! holds {
+    ($($name:ident: $scene:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            holds(&Protocol { scene: scenes::$scene, flaw: None });
+        })*
+    };
+}
+
+holds! {
+    handover: HANDOVER,
+    handover_more_kills: HANDOVER_MORE_KILLS,
+    shared_ticket: SHARED_TICKET,
+    last_use: LAST_USE,
+    hand_on: MOVE,
+    hand_on_one_bit: MOVE_ONE_BIT,
+    name: NAME,
+    name_more_kills: NAME_MORE_KILLS,
+    publish: PUBLISH,
+    grant: GRANT,
+    stale: STALE,
+    entry: ENTRY,
+    twins: TWINS,
+    threads: THREADS,
+    shared_cell: SHARED_CELL,
+    number: NUMBER,
+    returned: RETURN,
+    issuers: ISSUERS,
+}
+
+#[test]
+fn array() {
+    holds(&scenes::ARRAY);
+}
+
+#[test]
+fn value() {
+    holds(&scenes::VALUE);
+}
+
+#[test]
+fn writer_number() {
+    holds(&scenes::WRITER_NUMBER);
+}
+
+/// Rules that no scene needs, because another one is enough. Should one of these fail one day, its rule
+/// has found a reason, and its test moves to those that are caught.
+fn holds_without(mutation: Mutation, scenes: &[Scene]) {
+    for scene in scenes {
+        holds(&Protocol { scene: *scene, flaw: Some(mutation) });
+    }
+}
+
+/// Whoever could miss the count compares `refs` after it has read the hint, and the bump comes later than both.
+#[test]
+fn a_taker_may_count_before_it_hints() {
+    let scenes = [scenes::HANDOVER_MORE_KILLS, scenes::LAST_USE, scenes::NAME_MORE_KILLS];
+    holds_without(Mutation::HintAfterCount, &scenes);
+}
+
+/// The broker audits, and it does not remove references meanwhile.
+#[test]
+fn the_broker_may_remove_without_a_bump() {
+    let scenes = [scenes::SHARED_TICKET, scenes::PUBLISH, scenes::NAME_MORE_KILLS];
+    holds_without(Mutation::RemoverKeepsEpoch, &scenes);
+}
+
+/// Nobody else audits, and a broker that starts again audits everything.
+#[test]
+fn the_broker_may_remove_unannounced() {
+    let scenes = [scenes::SHARED_TICKET, scenes::PUBLISH, scenes::NAME_MORE_KILLS];
+    holds_without(Mutation::BrokerUnannounced, &scenes);
+}
+
+/// A broker that starts again finishes every slot whose winner is dead, announced or not.
+#[test]
+fn the_sweep_may_clear_lanes_first() {
+    let scenes = [scenes::HANDOVER_MORE_KILLS, scenes::RETURN, scenes::GRANT, scenes::NAME_MORE_KILLS];
+    holds_without(Mutation::SweepClearsLanesFirst, &scenes);
+}
+
+/// What was on the stack from the start is freed as a dead slot that nobody announces.
+#[test]
+fn a_restart_may_take_the_stack_only_once_at_its_end() {
+    let scenes = [scenes::HANDOVER_MORE_KILLS, scenes::RETURN, scenes::GRANT, scenes::NAME_MORE_KILLS];
+    holds_without(Mutation::RestartTakesLate, &scenes);
+}

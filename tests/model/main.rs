@@ -1,0 +1,48 @@
+//! An exhaustive model of the counting protocol (`docs/protocol.md`).
+//!
+//! A [`scene`] gives three client threads, each with a short program, and the broker a few slots. The
+//! [`explorer`] walks every order of their micro-steps, breadth first: each access of a shared word is a step
+//! of its own, and before any step any process, the broker too, may be killed. A killed broker starts again.
+//! [`promise`] says what must be true in every state (a proxy sees its own object's bytes, there are no fewer
+//! pins than stored references, a slot is returned once) and once nothing has to happen any more (nothing has
+//! leaked, nobody waits). A violation comes with the shortest way to it.
+//!
+//! Each [`mutation`] breaks one rule. It must be [caught] in some scene; else the rule is not needed, and
+//! [`holds`] says why.
+//!
+//! What is modelled: `refs`, generations, hints, cells, lanes, tickets, a name, session numbers, the returned
+//! stack with its links, memory and what is in it, messages to the broker; and as a smaller model of its own
+//! ([`lock`], [`guard`]) the robust lock, the read guards of an array and the two copies of a value.
+//!
+//! What is not: weak memory (memory is sequentially consistent here, so fences do nothing), numbers that wrap
+//! round, sleeping and waking, and a process that writes where it has no business. A client's request to the
+//! broker and the message that carries a ticket are no shared words: they arrive whole or not at all.
+//!
+//! One scene by hand, with its size, or one mistake, with its trace:
+//!
+//! ```text
+//! cargo test --test model holds::handover -- --nocapture
+//! cargo test --test model caught::leak_when_a_restart_does_not_check -- --nocapture
+//! ```
+
+mod audit;
+mod broker;
+mod caught;
+mod check;
+mod create;
+mod explorer;
+mod guard;
+mod holds;
+mod lock;
+mod mutation;
+mod name;
+mod process;
+mod promise;
+mod protocol;
+mod restart;
+mod scene;
+mod scenes;
+mod sweep;
+mod taker;
+mod ticket;
+mod world;

@@ -1,0 +1,95 @@
+//! One deliberate mistake for each rule of the protocol, and for the places that have no number.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    /// R1: the object is live before its creator has counted itself.
+    LiveBeforeCount,
+    /// R2: any grant to this session is claimed, not only the one of the reply.
+    ClaimsAnyGrant,
+    /// R3: the creator writes its bytes before it claims.
+    FillsBeforeClaim,
+    /// R4: the last of the hinted rows is not read.
+    SkipsHintedRow,
+    /// R5: dead first, then the lane.
+    DeadBeforeLane,
+    /// R6: dead from any value without pins.
+    DeadWithoutEpoch,
+    /// R7: the bytes are cleared before the slot is dead.
+    ClearsBeforeDead,
+    /// R7: the broker frees a dead slot that nobody has returned yet.
+    FreesUnreturned,
+    /// R8: the ticket is live before its pin.
+    TicketBeforePin,
+    /// R9: a taker leaves the hint alone.
+    NoHint,
+    /// R9: a taker counts itself before it sets the hint.
+    HintAfterCount,
+    /// R10: a taker counts itself after its look at `refs`.
+    CountAfterLook,
+    /// R11: a taker believes that the object is live.
+    LivenessIgnored,
+    /// R11: a taker believes that the slot still has its object.
+    GenerationIgnored,
+    /// R11: the generation is read before `refs`.
+    GenerationFirst,
+    /// R12: a taker leaves the epoch as it is.
+    TakerKeepsEpoch,
+    /// R12: the broker leaves the epoch as it is when it removes a reference.
+    RemoverKeepsEpoch,
+    /// R12: the broker uses no lane for its own work on references.
+    BrokerUnannounced,
+    /// R13: a redeemer gives the pin back before it takes the last use.
+    UnpinBeforeClaim,
+    /// R13: the broker gives the pin back before it clears the name.
+    UnpinBeforeRemoval,
+    /// R14: a dead session's count vanishes and nobody checks.
+    ZeroedUnchecked,
+    /// R14: a slot that only the hint names is not checked, though a check may have been owed.
+    UnlessCountedUnchecked,
+    /// R15: the sweep clears the lanes before it has finished what they named.
+    SweepClearsLanesFirst,
+    /// R15: the winner clears its lane before the slot is on the returned stack.
+    WinnerClearsLaneFirst,
+    /// R15: the redeemer clears its lane before it gives the pin back.
+    RedeemerClearsLaneFirst,
+    /// R16: the number of a dead session is free before its row is zero.
+    NumberFreedFirst,
+    /// R16: a reused session number keeps its generation.
+    SameSessionGeneration,
+    /// R17: the audit does not look at the lanes.
+    AuditIgnoresLanes,
+    /// R17: the broker does nothing else while the audits of a sweep wait for lanes.
+    AuditBlocks,
+    /// R18: the audit writes its count over any value.
+    AuditOverwrites,
+    /// R19: a reader looks at the lock before it announces itself.
+    ReaderLooksFirst,
+    /// R19: a writer looks at the readers before it has the lock.
+    WriterLooksFirst,
+    /// R20: the copy is current before it is full.
+    FlipsBeforeFill,
+    /// R21: a reader does not look at `seq` again.
+    ReadsSeqOnce,
+    /// Redeem, step 3: a use is claimed from whatever ticket is in the entry.
+    SerialIgnored,
+    /// Dead session: the entries that it was building stay.
+    BuildingEntryKept,
+    /// Dead session: the returned stack is not taken first.
+    SweepTakesNothing,
+    /// Restart: the returned stack is only taken after the dead slots have been seen.
+    RestartTakesLate,
+    /// Restart: grants stay.
+    RestartKeepsGrants,
+    /// Restart: the returned stack is taken only once.
+    RestartTakesOnce,
+    /// Restart: a dead slot is finished although a living winner announces it.
+    RestartFinishesAnnounced,
+    /// Restart: a dead slot that a living winner announces is left to it for good.
+    RestartForgetsAnnounced,
+    /// Restart: every slot is audited, and not checked.
+    RestartAuditsUnchecked,
+    /// Audit: a count equal to the pins is believed although `refs` has changed since.
+    EqualCountBelieved,
+    /// Create: a claim that came too late takes its count back without a check.
+    LateClaimUnchecked,
+}

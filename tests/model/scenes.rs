@@ -1,0 +1,198 @@
+//! The scenes that are run. Each is as small as its risk allows.
+
+use crate::guard;
+use crate::lock::Locking;
+use crate::process::Op::{self, Clone, Connect, Create, Drop, Issue, Look, Publish, Redeem, Remove};
+use crate::scene::{Scene, Sent};
+use crate::world::{Budget, NOBODY};
+
+const CREATE: Op = Create { proxy: 0 };
+const DROP: Op = Drop { proxy: 0 };
+const LOOK: Op = Look { proxy: 0 };
+const ISSUE: Op = Issue { proxy: 0, ticket: 0, uses: 1, post: 0 };
+const REDEEM: Op = Redeem { post: 0, proxy: 0 };
+
+const fn kills(kills: u8) -> Budget {
+    Budget { kills, ..Scene::PLAIN.budget }
+}
+
+/// A holder issues a ticket and drops; two others want the one use of it.
+pub(crate) const HANDOVER: Scene = Scene {
+    programs: [&[ISSUE, DROP], &[REDEEM, DROP], &[REDEEM], &[]],
+    held: &[(0, 0, 0)],
+    budget: kills(1),
+    ..Scene::PLAIN
+};
+
+/// The same with one redeemer, and three kills: a broker may be killed over the traces of two deaths.
+pub(crate) const HANDOVER_MORE_KILLS: Scene = Scene {
+    programs: [&[ISSUE, DROP], &[REDEEM, DROP], &[], &[]],
+    sessions: [0, 1, NOBODY],
+    numbers: 2,
+    held: &[(0, 0, 0)],
+    budget: kills(3),
+    ..Scene::PLAIN
+};
+
+/// A ticket with two uses, which may expire at any moment.
+pub(crate) const SHARED_TICKET: Scene = Scene {
+    programs: [&[], &[REDEEM, DROP], &[REDEEM, DROP], &[]],
+    sent: &[Sent { ticket: 0, slot: 0, uses: 2, post: 0 }],
+    budget: Budget { kills: 1, expiries: 1, withdrawals: 0 },
+    ..Scene::PLAIN
+};
+
+/// Two redeemers of the last use of a ticket, and three kills.
+pub(crate) const LAST_USE: Scene = Scene {
+    programs: [&[REDEEM, DROP], &[REDEEM, DROP], &[], &[]],
+    sessions: [0, 1, NOBODY],
+    numbers: 2,
+    sent: &[Sent { ticket: 0, slot: 0, uses: 1, post: 0 }],
+    budget: kills(3),
+    ..Scene::PLAIN
+};
+
+/// One holder drops while the other hands its hold on.
+pub(crate) const MOVE: Scene = Scene {
+    programs: [&[DROP], &[REDEEM, DROP], &[ISSUE, DROP], &[]],
+    held: &[(0, 0, 0), (2, 0, 0)],
+    budget: kills(1),
+    ..Scene::PLAIN
+};
+
+/// The same, with all sessions on one bit of the hint.
+pub(crate) const MOVE_ONE_BIT: Scene = Scene { hint_bits: 1, ..MOVE };
+
+/// A named object loses its name and dies, another takes its slot, while it is looked up.
+pub(crate) const NAME: Scene = Scene {
+    programs: [&[Remove, CREATE], &[LOOK, DROP], &[LOOK, DROP], &[]],
+    named: Some(0),
+    budget: kills(1),
+    ..Scene::PLAIN
+};
+
+/// The same with one that looks, and three kills.
+pub(crate) const NAME_MORE_KILLS: Scene = Scene {
+    programs: [&[Remove, CREATE, DROP], &[LOOK, DROP], &[], &[]],
+    sessions: [0, 1, NOBODY],
+    numbers: 2,
+    named: Some(0),
+    budget: kills(3),
+    ..Scene::PLAIN
+};
+
+/// An object is published, looked up and removed.
+pub(crate) const PUBLISH: Scene = Scene {
+    programs: [&[Publish { proxy: 0 }, DROP], &[LOOK, DROP], &[Remove], &[]],
+    held: &[(0, 0, 0)],
+    budget: kills(2),
+    ..Scene::PLAIN
+};
+
+/// Two want the one slot, and a grant may be withdrawn while it is claimed.
+pub(crate) const GRANT: Scene = Scene {
+    programs: [&[CREATE, DROP], &[CREATE, DROP], &[], &[]],
+    budget: Budget { kills: 2, expiries: 0, withdrawals: 1 },
+    ..Scene::PLAIN
+};
+
+/// A message is read late: its ticket is spent, its slot has another object.
+pub(crate) const STALE: Scene = Scene {
+    programs: [
+        &[REDEEM, DROP, CREATE, Issue { proxy: 0, ticket: 0, uses: 1, post: 1 }, DROP],
+        &[REDEEM, DROP],
+        &[],
+        &[],
+    ],
+    sent: &[Sent { ticket: 0, slot: 0, uses: 1, post: 0 }],
+    budget: kills(1),
+    ..Scene::PLAIN
+};
+
+/// A message is read late: the entry of its ticket is used again, for another object.
+pub(crate) const ENTRY: Scene = Scene {
+    programs: [&[REDEEM, Issue { proxy: 1, ticket: 0, uses: 1, post: 1 }], &[REDEEM, DROP], &[], &[]],
+    slots: 2,
+    held: &[(0, 1, 1)],
+    sent: &[Sent { ticket: 0, slot: 0, uses: 1, post: 0 }],
+    budget: kills(1),
+    ..Scene::PLAIN
+};
+
+/// Two threads of one session create on the same slot while a grant is withdrawn.
+pub(crate) const TWINS: Scene = Scene {
+    programs: [&[CREATE, DROP], &[CREATE, DROP], &[], &[]],
+    sessions: [0, 0, 1],
+    threads: [0, 1, 0],
+    numbers: 2,
+    lanes: 2,
+    budget: Budget { kills: 1, expiries: 0, withdrawals: 1 },
+    ..Scene::PLAIN
+};
+
+/// The same, but another process creates, and hands its object to the second thread.
+pub(crate) const THREADS: Scene =
+    Scene { programs: [&[CREATE, DROP], &[REDEEM, DROP], &[CREATE, ISSUE, DROP], &[]], ..TWINS };
+
+/// Two threads of one session share a cell.
+pub(crate) const SHARED_CELL: Scene = Scene {
+    programs: [&[Clone { from: 0, to: 1 }, DROP, Drop { proxy: 1 }], &[REDEEM, DROP], &[ISSUE, DROP], &[]],
+    sessions: [0, 0, 1],
+    threads: [0, 1, 0],
+    numbers: 2,
+    lanes: 2,
+    held: &[(0, 0, 0), (2, 0, 0)],
+    budget: kills(1),
+    ..Scene::PLAIN
+};
+
+/// The number of a dead session goes to a new process.
+pub(crate) const NUMBER: Scene = Scene {
+    programs: [&[Clone { from: 0, to: 1 }, DROP], &[ISSUE, DROP], &[Connect, REDEEM, DROP], &[]],
+    sessions: [0, 1, NOBODY],
+    numbers: 2,
+    held: &[(0, 0, 0), (1, 0, 0)],
+    budget: kills(2),
+    ..Scene::PLAIN
+};
+
+/// Two slots die and are returned at once, one of them is wanted again.
+pub(crate) const RETURN: Scene = Scene {
+    programs: [&[DROP, CREATE], &[DROP], &[], &[]],
+    slots: 2,
+    held: &[(0, 0, 0), (1, 0, 1)],
+    budget: kills(2),
+    ..Scene::PLAIN
+};
+
+/// One issuer dies over its ticket while another issues one.
+pub(crate) const ISSUERS: Scene = Scene {
+    programs: [
+        &[ISSUE],
+        &[Issue { proxy: 0, ticket: 1, uses: 1, post: 1 }, DROP],
+        &[Redeem { post: 1, proxy: 0 }, DROP],
+        &[],
+    ],
+    held: &[(0, 0, 0), (1, 0, 0)],
+    budget: kills(2),
+    ..Scene::PLAIN
+};
+
+/// Two writers and a reader of one array.
+pub(crate) const ARRAY: Locking = Locking {
+    programs: [&[guard::Op::Write], &[guard::Op::Read, guard::Op::Read], &[guard::Op::Write]],
+    numbers: 3,
+    kills: 2,
+    flaw: None,
+};
+
+/// Two writers and a reader of one value.
+pub(crate) const VALUE: Locking =
+    Locking { programs: [&[guard::Op::Set, guard::Op::Set], &[guard::Op::Get], &[guard::Op::Set]], ..ARRAY };
+
+/// The number of a dead writer goes to a new one, while another is about to take its lock.
+pub(crate) const WRITER_NUMBER: Locking = Locking {
+    programs: [&[guard::Op::Write], &[guard::Op::Write, guard::Op::Read], &[guard::Op::Write, guard::Op::Write]],
+    numbers: 2,
+    ..ARRAY
+};

@@ -1,0 +1,116 @@
+//! A counted reference: the part of a proxy that keeps its object alive.
+#![expect(
+    unsafe_code,
+    reason = "a hold is copied with one atomic instruction, so it can't carry a counted pointer to its session"
+)]
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use super::Session;
+use crate::error::Result;
+use crate::region::{ObjectId, SlotIndex};
+use crate::sync::atomic::AtomicU64;
+use crate::table::counting::{release, retain};
+use crate::table::refs::Refs;
+use crate::table::tickets::{self, Refused, TicketPlace};
+
+/// One proxy's worth of an object.
+///
+/// All holds of a process on one object together own one strong count of the session: it is taken when the ledger cell leaves zero and given
+/// back when it returns there. So clone and drop are one atomic instruction on the cell.
+pub(crate) struct Hold {
+    session: NonNull<Session>,
+    cell: NonNull<AtomicU64>,
+    id: ObjectId,
+}
+
+// SAFETY: a session and a cell may be used from any thread, and a hold has no state of its own.
+unsafe impl Send for Hold {}
+// SAFETY: as above.
+unsafe impl Sync for Hold {}
+
+impl Hold {
+    /// Counts in the own cell before anything is known about the object. Dropping the hold is how an attempt that fails is undone.
+    fn announce(session: &Arc<Session>, id: ObjectId) -> Result<Self> {
+        session.check_ours()?;
+        // Looked at first: an id that never named an object is not worth a reserved page.
+        let words = session.region().slot_words(id)?;
+        let cell = session.own_cell(id.slot())?;
+        if session.counting().announce(&words, cell) {
+            // The cell's strong count, given back by `last`.
+            std::mem::forget(Arc::clone(session));
+        }
+        Ok(Self { session: NonNull::from(&**session), cell: NonNull::from(cell), id })
+    }
+
+    /// Claims an object that the broker has granted with this very word. `None`: the grant was withdrawn.
+    pub(crate) fn claim(session: &Arc<Session>, id: ObjectId, granted: Refs) -> Result<Option<Self>> {
+        let hold = Self::announce(session, id)?;
+        let claimed = session.counting().claim(&session.region().slot_words(id)?, granted);
+        Ok(claimed.then_some(hold))
+    }
+
+    /// Takes a reference that is stored somewhere and stays there, as a name. `None`: the object is gone.
+    pub(crate) fn take(session: &Arc<Session>, id: ObjectId) -> Result<Option<Self>> {
+        let hold = Self::announce(session, id)?;
+        let taken = session.counting().bump(&session.region().slot_words(id)?, id);
+        Ok(taken.then_some(hold))
+    }
+
+    /// Takes one use of a ticket.
+    pub(crate) fn redeem(session: &Arc<Session>, place: TicketPlace, id: ObjectId) -> Result<Result<Self, Refused>> {
+        let hold = Self::announce(session, id)?;
+        let redeemed = session.with_lane(|lane| tickets::redeem(session.region(), session.index(), lane, place, id));
+        Ok(redeemed.map(|()| hold))
+    }
+
+    #[inline]
+    pub(crate) fn session(&self) -> &Session {
+        // SAFETY: the cell is not zero while this hold lives, and a cell that is not zero owns a strong count of the session.
+        unsafe { self.session.as_ref() }
+    }
+
+    #[inline]
+    pub(crate) fn cell(&self) -> &AtomicU64 {
+        // SAFETY: the cell is in the region that the session keeps mapped.
+        unsafe { self.cell.as_ref() }
+    }
+
+    pub(crate) fn id(&self) -> ObjectId {
+        self.id
+    }
+
+    pub(crate) fn slot(&self) -> SlotIndex {
+        self.id.slot()
+    }
+}
+
+impl Clone for Hold {
+    #[inline]
+    fn clone(&self) -> Self {
+        if self.session().is_ours() {
+            retain(self.cell());
+        }
+        Self { session: self.session, cell: self.cell, id: self.id }
+    }
+}
+
+impl Drop for Hold {
+    #[inline]
+    fn drop(&mut self) {
+        if self.session().is_ours() && release(self.cell()) {
+            self.last();
+        }
+    }
+}
+
+impl Hold {
+    /// The cell has returned to zero.
+    #[cold]
+    fn last(&self) {
+        // SAFETY: takes back the strong count that the cell owned; the session lives at least until `session` is dropped.
+        let session = unsafe { Arc::from_raw(self.session.as_ptr()) };
+        session.check(self.id);
+    }
+}

@@ -1,0 +1,8 @@
+//! This process's place in a region: its row of the ledger, its lanes, and the counted references it holds.
+
+pub(crate) mod hold;
+#[expect(clippy::module_inception, reason = "the file is named after its noun")]
+pub(crate) mod session;
+
+pub(crate) use hold::Hold;
+pub(crate) use session::{Link, Session};

@@ -1,0 +1,169 @@
+//! An attached process.
+
+use std::sync::atomic::AtomicU64 as PrivateU64;
+use std::sync::{Arc, OnceLock};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::region::layout::LANES;
+use crate::region::{Generation, ObjectId, Region, SessionIndex, SlotIndex};
+use crate::sync::Owner;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sys::fork::ForkToken;
+use crate::table::{Counting, sessions};
+
+/// A way to the broker, as far as the layers below the control channel need one. It ends with the session.
+pub(crate) trait Link: Send + Sync {
+    /// An object died that is large enough to be given back soon. One way.
+    fn returned(&self);
+    /// A ticket expires at this time of the boot clock. One way.
+    fn deadline(&self, at: u64);
+}
+
+/// From this size on a dead object is announced to the broker at once; smaller ones wait for its next visit.
+pub(crate) const BIG: u64 = 1 << 20;
+
+/// A session: a row of the ledger and lanes to move references, which only this process uses.
+///
+/// It lives as long as a manager or any proxy does. In a forked child it does nothing: the row belongs to the parent.
+pub(crate) struct Session {
+    region: Arc<Region>,
+    broker_name: String,
+    index: SessionIndex,
+    generation: Generation,
+    token: ForkToken,
+    /// One bit a lane: taken by a thread. Private to the process.
+    lanes_taken: PrivateU64,
+    /// Where this process last found a free ticket.
+    pub(crate) ticket_hint: AtomicU32,
+    link: OnceLock<Box<dyn Link>>,
+}
+
+impl Session {
+    pub(crate) fn new(region: Arc<Region>, index: SessionIndex, generation: Generation) -> Result<Arc<Self>> {
+        if region.session(index).is_none() {
+            return Err(Error::new(ErrorKind::Protocol, format!("there is no session {}", index.0)));
+        }
+        // Each process starts elsewhere in the ticket table, so that they do not meet.
+        let stripe = u32::from(index.0).wrapping_mul(64) % region.capacities().tickets;
+        let broker_name = region.broker_name();
+        Ok(Arc::new(Self {
+            region,
+            broker_name,
+            index,
+            generation,
+            token: ForkToken::of_this_process()?,
+            lanes_taken: PrivateU64::new(0),
+            ticket_hint: AtomicU32::new(stripe),
+            link: OnceLock::new(),
+        }))
+    }
+
+    /// Gives the session its way to the broker, once.
+    pub(crate) fn set_link(&self, link: Box<dyn Link>) {
+        let _ = self.link.set(link);
+    }
+
+    pub(crate) fn link(&self) -> Option<&dyn Link> {
+        self.link.get().map(|link| &**link)
+    }
+
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
+    }
+
+    pub(crate) fn broker_name(&self) -> &str {
+        &self.broker_name
+    }
+
+    pub(crate) fn index(&self) -> SessionIndex {
+        self.index
+    }
+
+    /// Whether this is the process that attached, and no forked child of it.
+    #[inline]
+    pub(crate) fn is_ours(&self) -> bool {
+        self.token.is_ours()
+    }
+
+    /// An error in a forked child.
+    pub(crate) fn check_ours(&self) -> Result<()> {
+        if self.is_ours() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Forked, "this proxy was inherited through fork and does nothing here")
+            .help("connect in the child, and hand objects over with tickets"))
+    }
+
+    pub(crate) fn counting(&self) -> Counting<'_, Region> {
+        Counting::new(&*self.region, self.index)
+    }
+
+    /// This session as the owner of a lock.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner::new(self.index.0, self.generation.0)
+    }
+
+    /// Whether the owner of a lock is gone.
+    pub(crate) fn is_dead(&self, owner: Owner) -> bool {
+        sessions::is_dead(&self.region, owner)
+    }
+
+    /// The own cell of a slot, its memory reserved.
+    pub(crate) fn own_cell(&self, slot: SlotIndex) -> Result<&AtomicU64> {
+        if !self.region.cell_is_reserved(self.index, slot) {
+            self.region.reserve_cell(self.index, slot)?;
+        }
+        self.region
+            .cell(self.index, slot)
+            .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, format!("there is no slot {}", slot.0)))
+    }
+
+    /// Does something with a free lane. More threads than lanes wait for each other, for some hundred nanoseconds.
+    pub(crate) fn with_lane<R>(&self, work: impl FnOnce(&AtomicU32) -> R) -> R {
+        const { assert!(LANES <= 64) };
+        loop {
+            // Relaxed here, Acquire in the swap: it pairs with the release below.
+            let taken = self.lanes_taken.load(Ordering::Relaxed);
+            let free = taken.trailing_ones();
+            if free as usize >= LANES {
+                std::thread::yield_now();
+                continue;
+            }
+            let bit = 1 << free;
+            if self.lanes_taken.compare_exchange_weak(taken, taken | bit, Ordering::Acquire, Ordering::Relaxed).is_err()
+            {
+                continue;
+            }
+            let result = self.lane(free as usize).map(work);
+            self.lanes_taken.fetch_and(!bit, Ordering::Release);
+            match result {
+                Some(result) => return result,
+                // `new` has checked that the entry exists, and the index is below LANES.
+                None => unreachable!("a session has its lanes"),
+            }
+        }
+    }
+
+    fn lane(&self, lane: usize) -> Option<&AtomicU32> {
+        self.region.session(self.index)?.lanes.get(lane)
+    }
+
+    /// After the last proxy of this process has gone.
+    #[cold]
+    pub(crate) fn check(&self, id: ObjectId) {
+        let slot = id.slot();
+        let len = self.region.slot(slot).map_or(0, |slot| slot.len.load(Ordering::Relaxed));
+        if self.with_lane(|lane| self.counting().check(slot, lane))
+            && len >= BIG
+            && let Some(link) = self.link()
+        {
+            link.returned();
+        }
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("index", &self.index.0).finish_non_exhaustive()
+    }
+}

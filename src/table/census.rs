@@ -1,0 +1,169 @@
+//! Who holds what: an exact account, read by any process without stopping another.
+
+use super::counting::{PROXIES, READER, SessionState};
+use super::refs::{Refs, State};
+use super::sessions::{self, SessionRecord};
+use super::types::TypeRecord;
+use crate::region::layout::SEALED;
+use crate::region::{ObjectId, Region, SlotIndex};
+use crate::sync::atomic::Ordering;
+
+/// A live object, as the tables have it.
+#[derive(Debug, Clone)]
+pub(crate) struct ObjectRecord {
+    pub(crate) id: ObjectId,
+    /// Number of the kind: see `object::Kind`.
+    pub(crate) kind: u32,
+    pub(crate) type_record: Option<TypeRecord>,
+    /// Bytes of payload.
+    pub(crate) len: u64,
+    pub(crate) sealed: bool,
+    pub(crate) pins: u32,
+    pub(crate) holders: Vec<Holding>,
+}
+
+/// What one process holds of an object.
+#[derive(Debug, Clone)]
+pub(crate) struct Holding {
+    pub(crate) session: SessionRecord,
+    pub(crate) proxies: u32,
+    pub(crate) readers: u32,
+}
+
+/// How many slots can hold something.
+fn slots_used(region: &Region) -> u32 {
+    region.header().slots_used.load(Ordering::Acquire).min(region.capacities().objects)
+}
+
+/// Objects that are alive.
+pub(crate) fn count(region: &Region) -> u64 {
+    (0..slots_used(region))
+        .filter_map(|index| region.slot(SlotIndex(index)))
+        .filter(|slot| Refs(slot.refs.load(Ordering::Acquire)).is_live())
+        .count() as u64
+}
+
+/// All live objects, in the order of their slots.
+pub(crate) fn objects(region: &Region) -> impl Iterator<Item = ObjectRecord> {
+    let attached: Vec<SessionRecord> = sessions::attached(region).collect();
+    (0..slots_used(region)).filter_map(move |index| read(region, SlotIndex(index), &attached))
+}
+
+/// One live object.
+pub(crate) fn object(region: &Region, id: ObjectId) -> Option<ObjectRecord> {
+    let attached: Vec<SessionRecord> = sessions::attached(region).collect();
+    (id.slot().0 < slots_used(region)).then(|| read(region, id.slot(), &attached))?.filter(|record| record.id == id)
+}
+
+fn read(region: &Region, index: SlotIndex, attached: &[SessionRecord]) -> Option<ObjectRecord> {
+    let slot = region.slot(index)?;
+    let refs = Refs(slot.refs.load(Ordering::Acquire));
+    if !refs.is_live() {
+        return None;
+    }
+    let id = region.id_of(index)?;
+    let holders = attached
+        .iter()
+        .filter(|session| region.cell_is_reserved(session.index, index))
+        .filter_map(|session| {
+            let cell = region.cell(session.index, index)?.load(Ordering::Acquire);
+            (cell != 0).then(|| Holding {
+                session: session.clone(),
+                proxies: (cell & PROXIES) as u32,
+                readers: (cell / READER) as u32,
+            })
+        })
+        .collect();
+    Some(ObjectRecord {
+        id,
+        kind: slot.kind.load(Ordering::Relaxed),
+        type_record: TypeRecord::read(region, slot.type_index.load(Ordering::Relaxed)),
+        len: slot.len.load(Ordering::Relaxed),
+        sealed: slot.flags.load(Ordering::Relaxed) & SEALED != 0,
+        pins: refs.pins(),
+        holders,
+    })
+}
+
+/// What is wrong in a region, in words. Living processes may be in the middle of something: what is told twice in a row is damage.
+pub(crate) fn findings(region: &Region, broker_is_alive: bool) -> Vec<String> {
+    let mut found = Vec::new();
+    let stored = super::audit::stored_references(region);
+    let moving = super::audit::slots_in_lanes(region);
+    let attached: Vec<SessionRecord> = sessions::attached(region).collect();
+    let mut extents = Vec::new();
+    for index in (0..slots_used(region)).map(SlotIndex) {
+        let Some(slot) = region.slot(index) else { continue };
+        let refs = Refs(slot.refs.load(Ordering::Acquire));
+        let Some(id) = region.id_of(index) else { continue };
+        let counted: u64 = attached
+            .iter()
+            .filter(|session| region.cell_is_reserved(session.index, index))
+            .filter_map(|session| region.cell(session.index, index))
+            .map(|cell| cell.load(Ordering::Acquire))
+            .sum();
+        match refs.state() {
+            State::Live => {
+                let (offset, len) = (slot.offset.load(Ordering::Relaxed), slot.len.load(Ordering::Relaxed));
+                if region.payload(crate::region::Offset(offset), len).is_none() {
+                    found.push(format!("object {id}: its {len} bytes at {offset} are not inside the heap"));
+                } else if len > 0 {
+                    extents.push((offset, len, id));
+                }
+                let type_index = slot.type_index.load(Ordering::Relaxed);
+                if TypeRecord::read(region, type_index).is_none() {
+                    found.push(format!("object {id}: there is no type {type_index}"));
+                }
+                let references = stored.get(&id).copied().unwrap_or(0);
+                if references != refs.pins() && !moving.contains(&index) {
+                    found.push(format!("object {id}: {} pins, but {references} tickets and names", refs.pins()));
+                }
+                if counted == 0 && refs.pins() == 0 {
+                    found.push(format!("object {id}: alive, but nobody holds it"));
+                }
+            }
+            State::Free if counted != 0 => found.push(format!("slot {}: free, but {counted} counts on it", index.0)),
+            State::Dead(winner) if !broker_is_alive && !moving.contains(&index) => {
+                // Dead and on its way back: the next broker frees it. Nothing is lost, so nothing is wrong.
+                tracing::debug!(slot = index.0, winner = winner.0, "dead, waiting for a broker");
+            }
+            _ => {}
+        }
+    }
+    extents.sort_unstable_by_key(|(offset, ..)| *offset);
+    for pair in extents.windows(2) {
+        let [(offset, len, first), (next, _, second)] = pair else { continue };
+        if offset + len > *next {
+            found.push(format!("objects {first} and {second} share bytes from {next} on"));
+        }
+    }
+    for object in stored.keys().filter(|object| {
+        region.slot(object.slot()).is_none_or(|slot| {
+            !Refs(slot.refs.load(Ordering::Acquire)).is_live() || region.id_of(object.slot()) != Some(**object)
+        })
+    }) {
+        found.push(format!("a ticket or name refers to object {object}, which is gone"));
+    }
+    for (index, by) in tickets_of_the_dead(region) {
+        found.push(format!("ticket {index} is being built by session {by}, which is not attached"));
+    }
+    if broker_is_alive {
+        for session in &attached {
+            let gone = !crate::sys::process::is_alive(session.pid, session.start);
+            if gone && session.state == SessionState::Active {
+                found.push(format!(
+                    "session {} of process {} ({}) is gone and not swept",
+                    session.index.0, session.pid, session.comm
+                ));
+            }
+        }
+    }
+    found
+}
+
+fn tickets_of_the_dead(region: &Region) -> Vec<(u32, u16)> {
+    super::tickets::building(region)
+        .filter(|(_, by)| sessions::read(region, *by).is_none_or(|record| record.state == SessionState::Free))
+        .map(|(index, by)| (index, by.0))
+        .collect()
+}

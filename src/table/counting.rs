@@ -1,0 +1,234 @@
+//! The counting protocol, step by step. Words and rules: `docs/protocol.md`.
+//!
+//! Orderings: every change of `refs` is a read-modify-write with AcqRel, so all of them form one release sequence. Whoever reads `refs`
+//! (Acquire) after a taker's bump sees that taker's count; a swap from a value read before the bump fails. Two droppers must not both see the
+//! other's old count: each has a full fence between its own decrement and its look at the others.
+
+use crate::region::{ObjectId, SessionIndex, SlotIndex};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::table::refs::{MOST_PINS, Refs};
+
+/// One proxy in a ledger cell.
+pub(crate) const PROXY: u64 = 1;
+/// One read guard in a ledger cell.
+pub(crate) const READER: u64 = 1 << 32;
+/// The low half of a cell: proxies.
+pub(crate) const PROXIES: u64 = READER - 1;
+/// A cell that has reached this stays: the object lives until its session ends. Half of what fits, so that no race of threads overflows.
+const SATURATED: u64 = 1 << 31;
+
+/// The low half of `session.state`; the high half is the session's generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum SessionState {
+    Free = 0,
+    Active = 1,
+    /// Its process is gone; its row is being swept.
+    Dead = 2,
+}
+
+impl SessionState {
+    pub(crate) fn of_word(word: u64) -> Self {
+        match word as u32 {
+            1 => Self::Active,
+            // Whatever else stands there: counts of the row are believed until they are swept.
+            2.. => Self::Dead,
+            0 => Self::Free,
+        }
+    }
+}
+
+/// The words of a slot that counting needs.
+pub(crate) struct SlotWords<'t> {
+    pub(crate) refs: &'t AtomicU64,
+    pub(crate) generation: &'t AtomicU32,
+    pub(crate) holders: &'t AtomicU64,
+    pub(crate) next: &'t AtomicU32,
+}
+
+/// Where the shared words are: the region, or a model of it.
+pub(crate) trait Counts {
+    fn slot(&self, slot: SlotIndex) -> Option<SlotWords<'_>>;
+    /// `None` if nothing was ever counted there.
+    fn cell(&self, session: SessionIndex, slot: SlotIndex) -> Option<&AtomicU64>;
+    fn session_count(&self) -> u16;
+    fn session_state(&self, session: SessionIndex) -> Option<&AtomicU64>;
+    fn returned(&self) -> &AtomicU32;
+}
+
+/// Adds a proxy to a cell that has one already: the whole of a clone.
+#[inline]
+pub(crate) fn retain(cell: &AtomicU64) {
+    // Relaxed: the proxy that is cloned keeps the object alive, nothing is published.
+    if cell.fetch_add(PROXY, Ordering::Relaxed) & SATURATED != 0 {
+        stay_saturated(cell, PROXY);
+    }
+}
+
+/// Takes a proxy from a cell: the whole of a drop that is not the last. Returns whether it was the last of this session.
+#[inline]
+pub(crate) fn release(cell: &AtomicU64) -> bool {
+    // Release: what was done through the proxy comes before whatever the one that sees zero does.
+    let before = cell.fetch_sub(PROXY, Ordering::Release);
+    if before & SATURATED != 0 || before & PROXIES == 0 {
+        stay_saturated(cell, PROXY.wrapping_neg());
+        return false;
+    }
+    before & PROXIES == PROXY
+}
+
+#[cold]
+fn stay_saturated(cell: &AtomicU64, added: u64) {
+    cell.fetch_sub(added, Ordering::Relaxed);
+}
+
+/// The protocol as one session executes it.
+pub(crate) struct Counting<'t, C> {
+    table: &'t C,
+    me: SessionIndex,
+}
+
+impl<'t, C: Counts> Counting<'t, C> {
+    pub(crate) fn new(table: &'t C, me: SessionIndex) -> Self {
+        Self { table, me }
+    }
+
+    /// First half of taking: sets the hint, then counts, before `refs` is looked at. Returns whether the session had no proxy before.
+    /// `cell` is the own cell, reserved.
+    pub(crate) fn announce(&self, words: &SlotWords<'_>, cell: &AtomicU64) -> bool {
+        let bit = 1 << (self.me.0 % 64);
+        // Relaxed: the bump that follows releases both. The bit of a live object is never cleared, so a set one need not be set again.
+        if words.holders.load(Ordering::Relaxed) & bit == 0 {
+            words.holders.fetch_or(bit, Ordering::Relaxed);
+        }
+        let before = cell.fetch_add(PROXY, Ordering::Relaxed);
+        if before & SATURATED != 0 {
+            stay_saturated(cell, PROXY);
+        }
+        before & PROXIES == 0
+    }
+
+    /// Second half of taking: moves the epoch if the object is live and of this generation.
+    pub(crate) fn bump(&self, words: &SlotWords<'_>, id: ObjectId) -> bool {
+        self.change(words, id, |refs| Some(refs.bumped())).is_some()
+    }
+
+    /// Adds a pin, unless the object is gone or can't have more. The lane is set.
+    pub(crate) fn pin(&self, words: &SlotWords<'_>, id: ObjectId) -> bool {
+        self.change(words, id, |refs| (refs.pins() < MOST_PINS).then(|| refs.live(refs.pins() + 1))).is_some()
+    }
+
+    /// Takes a pin away, after its reference was removed. The lane is set.
+    pub(crate) fn unpin(&self, words: &SlotWords<'_>, id: ObjectId) -> bool {
+        self.change(words, id, |refs| refs.pins().checked_sub(1).map(|pins| refs.live(pins))).is_some()
+    }
+
+    /// Swaps `refs` of a live object of this generation.
+    fn change(&self, words: &SlotWords<'_>, id: ObjectId, to: impl Fn(Refs) -> Option<Refs>) -> Option<()> {
+        let mut now = words.refs.load(Ordering::Acquire);
+        loop {
+            if !Refs(now).is_live() {
+                return None;
+            }
+            // Read after `refs`: a slot changes its generation only while it is free, and that moves the epoch, so the swap below fails.
+            if words.generation.load(Ordering::Acquire) != id.generation().0 {
+                return None;
+            }
+            let next = to(Refs(now))?;
+            match words.refs.compare_exchange(now, next.0, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(()),
+                Err(moved) => now = moved,
+            }
+        }
+    }
+
+    /// Claims a grant, after [`Counting::announce`]: the count is set before the object is live. `granted` is the word that the broker told.
+    pub(crate) fn claim(&self, words: &SlotWords<'_>, granted: Refs) -> bool {
+        words.refs.compare_exchange(granted.0, granted.live(0).0, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// After a count or pin has gone: kills the object if nobody holds it any more. `lane` is free, and free again afterwards.
+    /// Returns whether this session killed it.
+    pub(crate) fn check(&self, slot: SlotIndex, lane: &AtomicU32) -> bool {
+        loop {
+            // Pairs with the same fence of every other session that gave something up: of two, one sees both gone.
+            fence(Ordering::SeqCst);
+            let Some(words) = self.table.slot(slot) else { return false };
+            let before = Refs(words.refs.load(Ordering::Acquire));
+            if !before.is_live() || before.pins() != 0 || self.is_held(&words, slot) {
+                return false;
+            }
+            // The AcqRel swap releases the lane: nobody sees a dead slot without it.
+            lane.store(slot.0 + 1, Ordering::Relaxed);
+            let killed = words
+                .refs
+                .compare_exchange(before.0, before.dead(self.me).0, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok();
+            if killed {
+                self.give_back(&words, slot);
+            }
+            // Release: a sweeper that sees an idle lane sees the slot on the stack.
+            lane.store(0, Ordering::Release);
+            if killed {
+                return true;
+            }
+        }
+    }
+
+    /// Whether any session has a count. Reads the rows that the hint names, and no others.
+    fn is_held(&self, words: &SlotWords<'_>, slot: SlotIndex) -> bool {
+        let mut hint = words.holders.load(Ordering::Acquire);
+        while hint != 0 {
+            let bit = hint.trailing_zeros() as u16;
+            hint &= hint - 1;
+            for index in (bit..self.table.session_count()).step_by(64) {
+                let session = SessionIndex(index);
+                let attached = self
+                    .table
+                    .session_state(session)
+                    .is_some_and(|state| SessionState::of_word(state.load(Ordering::Acquire)) != SessionState::Free);
+                // Acquire: pairs with the release of the last drop there.
+                if attached && self.table.cell(session, slot).is_some_and(|cell| cell.load(Ordering::Acquire) != 0) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Pushes a dead slot on the stack of returned ones. Only winners push and only the broker takes, always all of it.
+    fn give_back(&self, words: &SlotWords<'_>, slot: SlotIndex) {
+        let returned = self.table.returned();
+        let mut head = returned.load(Ordering::Relaxed);
+        loop {
+            words.next.store(head, Ordering::Relaxed);
+            // Release: whoever takes the stack sees the link.
+            match returned.compare_exchange(head, slot.0 + 1, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saturated_cell_neither_overflows_nor_frees() {
+        let cell = AtomicU64::new(SATURATED - 1);
+        retain(&cell);
+        retain(&cell);
+        assert_eq!(cell.load(Ordering::Relaxed), SATURATED);
+        assert!(!release(&cell));
+        assert_eq!(cell.load(Ordering::Relaxed), SATURATED);
+    }
+
+    #[test]
+    fn a_release_too_many_does_not_touch_the_readers() {
+        let cell = AtomicU64::new(READER);
+        assert!(!release(&cell));
+        assert_eq!(cell.load(Ordering::Relaxed), READER);
+    }
+}

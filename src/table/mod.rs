@@ -1,0 +1,42 @@
+//! The tables of the region and the protocol by which they are counted: who holds what, and when an object is dead.
+//!
+//! The protocol in words is `docs/protocol.md`. [`refs`] packs the word, [`counting`] has the steps, [`tickets`] and
+//! [`names`] are the two places that store references, [`audit`] puts pins right, [`census`] tells what is there.
+
+pub(crate) mod audit;
+pub(crate) mod census;
+pub(crate) mod counting;
+pub(crate) mod names;
+pub(crate) mod refs;
+pub(crate) mod sessions;
+pub(crate) mod tickets;
+pub(crate) mod types;
+
+pub(crate) use counting::{Counting, Counts, SlotWords};
+
+use crate::region::{Region, SessionIndex, SlotIndex};
+use crate::sync::atomic::{AtomicU32, AtomicU64};
+
+impl Counts for Region {
+    fn slot(&self, slot: SlotIndex) -> Option<SlotWords<'_>> {
+        let slot = Region::slot(self, slot)?;
+        Some(SlotWords { refs: &slot.refs, generation: &slot.generation, holders: &slot.holders, next: &slot.next })
+    }
+
+    fn cell(&self, session: SessionIndex, slot: SlotIndex) -> Option<&AtomicU64> {
+        self.cell_is_reserved(session, slot).then(|| Region::cell(self, session, slot))?
+    }
+
+    fn session_count(&self) -> u16 {
+        // At most MAX_SESSIONS.
+        self.capacities().sessions as u16
+    }
+
+    fn session_state(&self, session: SessionIndex) -> Option<&AtomicU64> {
+        Some(&self.session(session)?.state)
+    }
+
+    fn returned(&self) -> &AtomicU32 {
+        &self.header().returned
+    }
+}

@@ -1,0 +1,159 @@
+//! The directory: names that hold objects. An open hash table that the broker alone writes and anybody reads without a lock.
+//!
+//! `word` is serial (high half, raised by each change) and state (low half). A reader that sees the same word before and after has read
+//! one entry, not halves of two.
+
+use super::counting::Counting;
+use crate::error::{Error, ErrorKind, Result};
+use crate::region::layout::{FNV_BASIS, NAME_BYTES, NameEntry, fnv};
+use crate::region::region::{read_text, write_text};
+use crate::region::{ObjectId, Region, SessionIndex};
+use crate::sync::atomic::{AtomicU32, Ordering, fence};
+
+const EMPTY: u32 = 0;
+const USED: u32 = 1;
+/// Was used: a search goes on behind it.
+const REMOVED: u32 = 2;
+/// Being written.
+const BUSY: u32 = 3;
+
+/// One published name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) object: ObjectId,
+    pub(crate) publisher: u32,
+}
+
+/// Checks that an object can be published under this name.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    if name.is_empty() || name.len() > NAME_BYTES || name.contains('\0') {
+        return Err(Error::new(ErrorKind::InvalidArgument, format!("an object can't be published as {name:?}"))
+            .help("a name has 1 to 192 bytes of UTF-8 and no NUL"));
+    }
+    Ok(())
+}
+
+fn start(region: &Region, name: &str) -> u32 {
+    (fnv(FNV_BASIS, name.as_bytes()) % u64::from(region.capacities().names)) as u32
+}
+
+fn probe<'r>(region: &'r Region, name: &str) -> impl Iterator<Item = (u32, &'r NameEntry)> + use<'r> {
+    let (count, start) = (region.capacities().names, start(region, name));
+    (0..count).filter_map(move |step| {
+        let index = (start + step) % count;
+        Some((index, region.name(index)?))
+    })
+}
+
+/// Reads an entry in one piece. `Ok(None)` if it is not used, `Err` at the end of a search.
+fn read(index: u32, entry: &NameEntry) -> Result<Option<Published>, ()> {
+    loop {
+        let before = entry.word.load(Ordering::Acquire);
+        match before as u32 {
+            EMPTY => return Err(()),
+            USED => {}
+            _ => return Ok(None),
+        }
+        let len = entry.len.load(Ordering::Relaxed) as usize;
+        let found = Published {
+            index,
+            name: read_text(&entry.name, len),
+            object: ObjectId::from_bits(entry.object.load(Ordering::Relaxed)),
+            publisher: entry.publisher.load(Ordering::Relaxed),
+        };
+        // Pairs with the release of `word` in `insert`: if the word is the same, the reads above were of one entry.
+        fence(Ordering::Acquire);
+        if entry.word.load(Ordering::Relaxed) == before {
+            return Ok(Some(found));
+        }
+    }
+}
+
+/// Finds a name. Any process; no lock, no system call.
+pub(crate) fn find(region: &Region, name: &str) -> Option<Published> {
+    for (index, entry) in probe(region, name) {
+        match read(index, entry) {
+            Ok(Some(found)) if found.name == name => return Some(found),
+            Ok(_) => {}
+            Err(()) => return None,
+        }
+    }
+    None
+}
+
+/// All names.
+pub(crate) fn all(region: &Region) -> impl Iterator<Item = Published> {
+    (0..region.capacities().names).filter_map(|index| read(index, region.name(index)?).ok()?)
+}
+
+/// Publishes an object: pin first, then the entry. Broker only; `lane` is free.
+pub(crate) fn insert(region: &Region, lane: &AtomicU32, name: &str, id: ObjectId, publisher: u32) -> Result<()> {
+    check_name(name)?;
+    if let Some(taken) = find(region, name) {
+        return Err(Error::new(
+            ErrorKind::NameTaken,
+            format!("the name '{name}' holds object {} already", taken.object),
+        )
+        .help("remove it first, or publish with replace"));
+    }
+    let free =
+        probe(region, name).find(|(_, entry)| matches!(entry.word.load(Ordering::Relaxed) as u32, EMPTY | REMOVED));
+    let Some((_, entry)) = free else {
+        return Err(Error::new(ErrorKind::TableFull, format!("all {} names are in use", region.capacities().names))
+            .help("remove names, or start the broker with more"));
+    };
+    let words = region.slot_words(id)?;
+    lane.store(id.slot().0 + 1, Ordering::Relaxed);
+    let pinned = Counting::new(region, SessionIndex::BROKER).pin(&words, id);
+    if pinned {
+        set(entry, BUSY);
+        write_text(&entry.name, name);
+        entry.len.store(name.len() as u32, Ordering::Relaxed);
+        entry.object.store(id.to_bits(), Ordering::Relaxed);
+        entry.publisher.store(publisher, Ordering::Relaxed);
+        set(entry, USED);
+    }
+    lane.store(0, Ordering::Release);
+    if pinned { Ok(()) } else { Err(super::tickets::gone(id)) }
+}
+
+/// Removes a name, then its pin. Broker only; `lane` is free.
+pub(crate) fn remove(region: &Region, lane: &AtomicU32, found: &Published) {
+    let Some(entry) = region.name(found.index) else { return };
+    let counting = Counting::new(region, SessionIndex::BROKER);
+    let words = region.slot_words(found.object).ok();
+    lane.store(found.object.slot().0 + 1, Ordering::Relaxed);
+    if let Some(words) = &words {
+        counting.bump(words, found.object);
+    }
+    set(entry, REMOVED);
+    if let Some(words) = &words {
+        counting.unpin(words, found.object);
+    }
+    lane.store(0, Ordering::Release);
+    shorten(region, found.index);
+    counting.check(found.object.slot(), lane);
+}
+
+/// Turns removed entries at the end of a run into empty ones, so that searches stay short.
+fn shorten(region: &Region, from: u32) {
+    let count = region.capacities().names;
+    let state = |index: u32| region.name(index % count).map(|entry| entry.word.load(Ordering::Relaxed) as u32);
+    let mut index = from;
+    while state(index + 1) == Some(EMPTY) && state(index) == Some(REMOVED) {
+        if let Some(entry) = region.name(index % count) {
+            set(entry, EMPTY);
+        }
+        index = (index + count - 1) % count;
+    }
+}
+
+/// Moves an entry to a state, with the next serial.
+fn set(entry: &NameEntry, state: u32) {
+    let serial = (entry.word.load(Ordering::Relaxed) >> 32).wrapping_add(1);
+    // A reader that sees any of the writes that follow sees this word first: they come after the fence.
+    entry.word.store(serial << 32 | u64::from(state), Ordering::Release);
+    fence(Ordering::Release);
+}

@@ -1,0 +1,71 @@
+//! The session table: who is attached. Written by the broker.
+
+use super::counting::SessionState;
+use crate::region::layout::SessionEntry;
+use crate::region::region::{read_text, write_text};
+use crate::region::{Generation, Region, SessionIndex};
+use crate::sync::Owner;
+use crate::sync::atomic::Ordering;
+use crate::sys::{clock, process};
+
+/// What the table says about an attached process.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionRecord {
+    pub(crate) index: SessionIndex,
+    pub(crate) generation: Generation,
+    pub(crate) state: SessionState,
+    pub(crate) pid: u32,
+    pub(crate) start: u64,
+    pub(crate) comm: String,
+}
+
+/// Enters a process in a free row and makes it active, with the next generation.
+pub(crate) fn enter(entry: &SessionEntry, pid: u32, uid: u32) -> Generation {
+    let generation = Generation(generation(entry.state.load(Ordering::Relaxed)).0.wrapping_add(1));
+    entry.pid.store(pid, Ordering::Relaxed);
+    entry.uid.store(uid, Ordering::Relaxed);
+    entry.start.store(process::start_time(pid).unwrap_or(0), Ordering::Relaxed);
+    write_text(&entry.comm, &process::comm(pid));
+    entry.attached_at.store(clock::unix_seconds(), Ordering::Relaxed);
+    set_state(entry, generation, SessionState::Active);
+    generation
+}
+
+/// Moves a session to another state of the same generation.
+pub(crate) fn set_state(entry: &SessionEntry, generation: Generation, state: SessionState) {
+    // Release: whoever sees the state sees the entry.
+    entry.state.store(u64::from(generation.0) << 32 | state as u64, Ordering::Release);
+}
+
+pub(crate) fn generation(state: u64) -> Generation {
+    Generation((state >> 32) as u32)
+}
+
+/// Reads one row.
+pub(crate) fn read(region: &Region, index: SessionIndex) -> Option<SessionRecord> {
+    let entry = region.session(index)?;
+    let state = entry.state.load(Ordering::Acquire);
+    Some(SessionRecord {
+        index,
+        generation: generation(state),
+        state: SessionState::of_word(state),
+        pid: entry.pid.load(Ordering::Relaxed),
+        start: entry.start.load(Ordering::Relaxed),
+        comm: read_text(&entry.comm, usize::MAX),
+    })
+}
+
+/// All rows that are not free.
+pub(crate) fn attached(region: &Region) -> impl Iterator<Item = SessionRecord> {
+    (0..region.capacities().sessions as u16)
+        .filter_map(|index| read(region, SessionIndex(index)))
+        .filter(|record| record.state != SessionState::Free)
+}
+
+/// Whether the owner of a lock is gone: its session has ended, or its process has, whatever the broker says.
+pub(crate) fn is_dead(region: &Region, owner: Owner) -> bool {
+    let Some(record) = read(region, SessionIndex(owner.session())) else { return true };
+    record.state != SessionState::Active
+        || !owner.has_generation(record.generation.0)
+        || !process::is_alive(record.pid, record.start)
+}

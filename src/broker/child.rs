@@ -1,0 +1,136 @@
+//! A broker as a child process of the program that starts it, from the program's own executable.
+//!
+//! The program is run again with a role in its environment; a constructor of this library, which the loader calls before `main`, sees the role,
+//! serves, and never comes to `main`. So no other program has to be installed, and no thread is copied as by `fork`.
+//!
+//! A socket pair ties the two: the child says over it that it is ready, and ends when the other end is closed, as it is by any death of
+//! the parent. A process that the parent forks may keep that end open, so the child also watches the parent's pidfd.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::config::Config;
+use super::server::Server;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::process;
+
+/// Names the role and carries the configuration.
+const ROLE: &str = "SHAREHOLD_BROKER_ROLE";
+/// How long a broker may take to start or to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A broker that runs as a child. Dropping it ends the broker and waits for it.
+#[derive(Debug)]
+pub(crate) struct BrokerChild {
+    child: Child,
+    lifeline: UnixStream,
+}
+
+impl BrokerChild {
+    /// Starts the broker and waits until it serves.
+    pub(crate) fn start(config: &Config) -> Result<Self> {
+        config.check()?;
+        let doing = "start a broker process";
+        let (lifeline, theirs) = UnixStream::pair().map_err(|error| Error::os(doing, error))?;
+        let child = Command::new("/proc/self/exe")
+            .arg0(format!("sharehold-broker {}", config.name))
+            .env(ROLE, config.to_string())
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            // Of its own: a Ctrl-C in the terminal is for the parent, and the broker ends with it.
+            .process_group(0)
+            .spawn()
+            .map_err(|error| Error::os(doing, error))?;
+        let mut started = Self { child, lifeline };
+        started.wait_until_ready()?;
+        Ok(started)
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        self.lifeline.set_read_timeout(Some(PATIENCE)).map_err(|error| Error::os("wait for a broker", error))?;
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while line.len() < 8192 && self.lifeline.read(&mut byte).is_ok_and(|count| count == 1) && byte != *b"\n" {
+            line.push(byte[0]);
+        }
+        let line = String::from_utf8_lossy(&line).into_owned();
+        match line.split_once(' ') {
+            Some(("ready", _)) => Ok(()),
+            Some((number, message)) => {
+                let kind = number.parse().ok().and_then(ErrorKind::from_number).unwrap_or(ErrorKind::BrokerGone);
+                Err(Error::new(kind, message))
+            }
+            None => Err(Error::new(ErrorKind::BrokerGone, "the broker process ended before it was ready")
+                .help("if the program is set-user-id or statically linked without constructors, start `sharehold serve` and connect")),
+        }
+    }
+
+    /// The child's process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for BrokerChild {
+    fn drop(&mut self) {
+        let _ = self.lifeline.shutdown(Shutdown::Both);
+        let until = Instant::now() + PATIENCE;
+        if let Ok(pidfd) = process::pidfd(self.child.id()) {
+            let _ = crate::sys::socket::wait_readable(&pidfd, Some(until));
+        }
+        if matches!(self.child.try_wait(), Ok(None)) {
+            tracing::warn!(pid = self.child.id(), "the broker does not end and is killed");
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// Called by the loader before `main`, in every program that links this library.
+#[expect(unsafe_code, reason = "a place in the loader's list of constructors")]
+#[used]
+// SAFETY: the section holds pointers to functions of this very type, which the loader calls once.
+#[unsafe(link_section = ".init_array")]
+static CONSTRUCTOR: extern "C" fn() = constructor;
+
+extern "C" fn constructor() {
+    // A set-user-id program does not take a role from whoever runs it.
+    if process::is_secure() {
+        return;
+    }
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let code = std::panic::catch_unwind(|| serve_parent(&role)).unwrap_or(1);
+    std::process::exit(code);
+}
+
+/// Serves until the parent ends. Returns the exit code.
+fn serve_parent(role: &str) -> i32 {
+    let parent = rustix::process::getppid();
+    let Ok(stdin) = std::io::stdin().as_fd().try_clone_to_owned() else { return 1 };
+    let mut lifeline = UnixStream::from(stdin);
+    let server = role.parse::<Config>().and_then(|config| {
+        let mut server = Server::new(&config)?;
+        server
+            .stop_on(lifeline.as_fd().try_clone_to_owned().map_err(|error| Error::os("keep a descriptor", error))?)?;
+        if let Some(parent) = parent {
+            // If the parent is gone already, the lifeline is closed and says so.
+            if let Ok(pidfd) = process::pidfd(parent.as_raw_nonzero().get().unsigned_abs()) {
+                server.stop_on(pidfd)?;
+            }
+        }
+        Ok(server)
+    });
+    let said = match &server {
+        Ok(_) => writeln!(lifeline, "ready {}", std::process::id()),
+        Err(error) => writeln!(lifeline, "{} {}", error.kind() as u32, error.to_string().replace('\n', " ")),
+    };
+    match server {
+        Ok(server) if said.is_ok() => i32::from(server.run().is_err()),
+        _ => 1,
+    }
+}

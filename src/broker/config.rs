@@ -1,0 +1,255 @@
+//! How a broker is set up and run.
+
+use std::fmt;
+use std::os::unix::net::UnixStream;
+use std::str::FromStr;
+use std::thread::JoinHandle;
+
+use super::server::Server;
+use crate::error::{Error, ErrorKind, Result};
+use crate::region::Backing;
+use crate::region::layout::{Capacities, PAGE};
+use crate::sys::{process, signals};
+
+/// All that a broker can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Config {
+    pub(crate) name: String,
+    pub(crate) backing: Backing,
+    pub(crate) capacities: Capacities,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: "default".into(),
+            backing: Backing::default(),
+            capacities: Capacities {
+                sessions: 1024,
+                objects: 1 << 21,
+                tickets: 1 << 16,
+                names: 4096,
+                types: 1024,
+                heap: (process::total_memory() / 2).max(64 << 20) / PAGE * PAGE,
+            },
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn check(&self) -> Result<()> {
+        crate::sys::place::check_name(&self.name)?;
+        if self.capacities.are_possible() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::InvalidArgument, format!("a broker can't have these sizes: {:?}", self.capacities))
+            .help("2 to 4096 sessions, 1 to 2^30 objects, 1 to 2^24 tickets and names, 4 KiB to 64 TiB of memory"))
+    }
+}
+
+/// For the hand-over to a child: the fields, separated by tabs.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = &self.capacities;
+        let segment = u8::from(self.backing == Backing::Segment);
+        write!(
+            f,
+            "{}\t{segment}\t{}\t{}\t{}\t{}\t{}\t{}",
+            self.name, c.sessions, c.objects, c.tickets, c.names, c.types, c.heap
+        )
+    }
+}
+
+impl FromStr for Config {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let fields: Vec<&str> = text.split('\t').collect();
+        let number = |index: usize| fields.get(index).and_then(|field| field.parse::<u32>().ok());
+        let config = || {
+            Some(Self {
+                name: (*fields.first()?).into(),
+                backing: if number(1)? == 1 { Backing::Segment } else { Backing::Memfd },
+                capacities: Capacities {
+                    sessions: number(2)?,
+                    objects: number(3)?,
+                    tickets: number(4)?,
+                    names: number(5)?,
+                    types: number(6)?,
+                    heap: fields.get(7)?.parse().ok()?,
+                },
+            })
+        };
+        config().ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "this is not a broker's configuration"))
+    }
+}
+
+/// Adds the setters that brokers and managers have in common.
+macro_rules! config_setters {
+    () => {
+        /// Name by which others find it: letters, digits, dots, dashes, underscores.
+        #[must_use]
+        pub fn name(mut self, name: impl Into<String>) -> Self {
+            self.config.name = name.into();
+            self
+        }
+
+        /// Bytes of objects that it has room for; default: half of the machine's memory. What is not used costs nothing.
+        #[must_use]
+        pub fn capacity(mut self, bytes: u64) -> Self {
+            self.config.capacities.heap = bytes.checked_next_multiple_of($crate::region::layout::PAGE).unwrap_or(bytes);
+            self
+        }
+
+        /// Most live objects; default 2,097,152.
+        #[must_use]
+        pub fn objects(mut self, most: u32) -> Self {
+            self.config.capacities.objects = most;
+            self
+        }
+
+        /// Most attached processes, the broker included; default 1024.
+        #[must_use]
+        pub fn sessions(mut self, most: u32) -> Self {
+            self.config.capacities.sessions = most;
+            self
+        }
+
+        /// Most tickets that are not redeemed yet; default 65,536.
+        #[must_use]
+        pub fn tickets(mut self, most: u32) -> Self {
+            self.config.capacities.tickets = most;
+            self
+        }
+
+        /// Most published names; default 4096.
+        #[must_use]
+        pub fn names(mut self, most: u32) -> Self {
+            self.config.capacities.names = most;
+            self
+        }
+
+        /// Where its memory comes from; default: a memfd, of which nothing is ever left behind.
+        #[must_use]
+        pub fn backing(mut self, backing: $crate::region::Backing) -> Self {
+            self.config.backing = backing;
+            self
+        }
+    };
+}
+pub(crate) use config_setters;
+
+/// A broker that this process runs itself.
+///
+/// ```
+/// use sharehold::{Broker, Manager};
+///
+/// let broker = Broker::builder().name("doc-broker").capacity(1 << 20).spawn()?;
+/// let manager = Manager::connect("doc-broker")?;
+/// assert_eq!(manager.value(5_u8)?.get()?, 5);
+/// broker.stop()?;
+/// # Ok::<(), sharehold::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Broker(());
+
+impl Broker {
+    /// Sets up a broker, named "default" unless told otherwise.
+    pub fn builder() -> BrokerBuilder {
+        BrokerBuilder { config: Config::default() }
+    }
+
+    /// Runs a broker of this name in the foreground: [`BrokerBuilder::serve`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn serve(name: &str) -> Result<()> {
+        Self::builder().name(name).serve()
+    }
+}
+
+/// Sets up a broker. Made by [`Broker::builder`].
+#[derive(Debug, Clone)]
+pub struct BrokerBuilder {
+    config: Config,
+}
+
+impl BrokerBuilder {
+    config_setters!();
+
+    /// Runs the broker in this thread until SIGTERM, SIGINT or SIGHUP comes or a client asks it to shut down, and ends in order.
+    ///
+    /// The signals are blocked in this thread and those it starts: call it early in `main`.
+    ///
+    /// # Errors
+    /// `BrokerExists` if one of this name runs, `InvalidArgument`, `RegionFull`, `Os`.
+    pub fn serve(self) -> Result<()> {
+        self.serve_with(|_| ())
+    }
+
+    /// As [`BrokerBuilder::serve`], and calls `on_ready` with the broker's name once clients can connect.
+    ///
+    /// # Errors
+    /// As [`BrokerBuilder::serve`].
+    pub fn serve_with(self, on_ready: impl FnOnce(&str)) -> Result<()> {
+        let signals = signals::termination()?;
+        let mut server = Server::new(&self.config)?;
+        server.stop_on(signals)?;
+        on_ready(&self.config.name);
+        server.run()
+    }
+
+    /// Runs the broker in a thread of this process, for tests and small programs.
+    ///
+    /// # Errors
+    /// As [`BrokerBuilder::serve`].
+    pub fn spawn(self) -> Result<RunningBroker> {
+        let mut server = Server::new(&self.config)?;
+        let (stop, stopped) = UnixStream::pair().map_err(|error| Error::os("make a socket pair", error))?;
+        server.stop_on(stopped.into())?;
+        let thread = std::thread::Builder::new()
+            .name("sharehold".into())
+            .spawn(move || server.run())
+            .map_err(|error| Error::os("start a thread", error))?;
+        Ok(RunningBroker { name: self.config.name, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+/// A broker in a thread of this process. Dropping it stops it.
+#[derive(Debug)]
+pub struct RunningBroker {
+    name: String,
+    /// Closing it is the request to stop.
+    stop: Option<UnixStream>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl RunningBroker {
+    /// The name by which others find it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Stops the broker and waits for its end.
+    ///
+    /// # Errors
+    /// What ended it before, if anything did.
+    pub fn stop(mut self) -> Result<()> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<()> {
+        self.stop.take();
+        self.thread.take().map_or(Ok(()), |thread| {
+            thread.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::BrokerGone, "the broker's thread panicked")))
+        })
+    }
+}
+
+impl Drop for RunningBroker {
+    fn drop(&mut self) {
+        if let Err(error) = self.join() {
+            tracing::error!(%error, broker = self.name, "the broker failed");
+        }
+    }
+}

@@ -1,0 +1,536 @@
+//! The event loop.
+
+use std::collections::{BTreeSet, HashMap};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use raw_sync::Timeout;
+use raw_sync::locks::LockImpl;
+
+use super::config::Config;
+use super::grants::Grants;
+use super::peer::{Asked, Connection};
+use super::sweep::sweep;
+use crate::control::message::{self, At, Attach, AuditDone, Create, HeapUse, Join, Named, Publish, Request, Welcome};
+use crate::error::{Error, ErrorKind, Result};
+use crate::region::layout::{BrokerState, FINGERPRINT, Map, VERSION};
+use crate::region::region::check_layout;
+use crate::region::{Backing, ObjectId, Offset, Region, SessionIndex, SlotIndex};
+use crate::session::Session;
+use crate::sync::atomic::Ordering;
+use crate::sync::robust::RobustMutex;
+use crate::sys::memory::Memory;
+use crate::sys::place::{self, Claim};
+use crate::sys::poller::{Poller, Ready};
+use crate::sys::{clock, process, socket};
+use crate::table::audit::{Audited, audit};
+use crate::table::{names, sessions, tickets};
+
+const LISTENER: u64 = 0;
+const STOP: u64 = 1;
+/// Keys of sessions' pidfds start here; keys of connections go from 2 up and never come near.
+const PIDFDS: u64 = 1 << 48;
+
+/// How soon a slot is audited again that a living process was working on.
+const AUDIT_AGAIN: Duration = Duration::from_millis(20);
+
+/// An attached process, as the broker privately knows it.
+struct Attached {
+    /// Its pidfd; readable when it ends.
+    pidfd: OwnedFd,
+    token: u64,
+    pid: u32,
+}
+
+/// A client that waits for a name.
+struct Waiting {
+    name: String,
+    connection: u64,
+    request: u64,
+    until: Option<Instant>,
+}
+
+pub(super) struct Server {
+    region: Arc<Region>,
+    /// The broker is a session like any other.
+    session: Arc<Session>,
+    grants: Grants,
+    poller: Poller,
+    listener: UnixListener,
+    stop: Vec<OwnedFd>,
+    connections: HashMap<u64, Connection>,
+    next_key: u64,
+    sessions: HashMap<SessionIndex, Attached>,
+    waiting: Vec<Waiting>,
+    /// Times of the boot clock at which tickets expire.
+    deadlines: BTreeSet<u64>,
+    /// Slots to be audited again: a reference was being moved when they were looked at.
+    due: BTreeSet<SlotIndex>,
+    stopping: bool,
+    /// Last: the name is free only when all the rest is gone.
+    _claim: Claim,
+}
+
+impl Server {
+    /// Claims the name, makes the region and listens.
+    pub(super) fn new(config: &Config) -> Result<Self> {
+        config.check()?;
+        let claim = Claim::take(&config.name)?;
+        let len = Map::of(config.capacities).end;
+        let memory = match config.backing {
+            Backing::Memfd => Memory::memfd(&format!("sharehold:{}", config.name), len)?,
+            Backing::Segment => make_segment(&config.name, len)?,
+        };
+        let region =
+            Arc::new(Region::create(memory, &config.name, config.capacities, [random()?, random()?, random()?])?);
+        let entry = region
+            .session(SessionIndex::BROKER)
+            .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "a region has at least two sessions"))?;
+        region.reserve(Offset(region.map().ledger), region.map().row_map)?;
+        let generation = sessions::enter(entry, std::process::id(), rustix::process::geteuid().as_raw());
+        let session = Session::new(Arc::clone(&region), SessionIndex::BROKER, generation)?;
+        hold_structure(&session)?;
+        let listener = socket::listen(claim.socket_path())?;
+        let poller = Poller::new()?;
+        poller.add(&listener, LISTENER)?;
+        region.header().broker_state.store(BrokerState::Serving as u32, Ordering::Release);
+        tracing::info!(broker = config.name, bytes = len, "serving");
+        Ok(Self {
+            grants: Grants::new(Arc::clone(&region)),
+            region,
+            session,
+            poller,
+            listener,
+            stop: Vec::new(),
+            connections: HashMap::new(),
+            next_key: 2,
+            sessions: HashMap::new(),
+            waiting: Vec::new(),
+            deadlines: BTreeSet::new(),
+            due: BTreeSet::new(),
+            stopping: false,
+            _claim: claim,
+        })
+    }
+
+    /// Stops when this descriptor becomes readable.
+    pub(super) fn stop_on(&mut self, fd: OwnedFd) -> Result<()> {
+        self.poller.add(&fd, STOP)?;
+        self.stop.push(fd);
+        Ok(())
+    }
+
+    /// Serves until told to stop.
+    pub(super) fn run(mut self) -> Result<()> {
+        while !self.stopping {
+            // Memory goes back to the system in small pieces, when nobody asks for anything.
+            let idle = if self.grants.cool() { Some(Duration::ZERO) } else { self.until_next_deadline() };
+            for ready in self.poller.wait(idle)? {
+                self.handle(ready);
+            }
+            self.expire_waiting();
+            self.expire_tickets();
+            self.audit_due();
+        }
+        for connection in self.connections.values_mut() {
+            let _ = connection.flush();
+        }
+        self.region.header().broker_state.store(BrokerState::Stopped as u32, Ordering::Release);
+        release_structure(&self.session);
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    fn until_next_deadline(&self) -> Option<Duration> {
+        let waiting = self.waiting.iter().filter_map(|waiting| waiting.until).min();
+        let waiting = waiting.map(|until| until.saturating_duration_since(Instant::now()));
+        let ticket = self.deadlines.first().map(|at| Duration::from_nanos(at.saturating_sub(clock::boot_nanos()) + 1));
+        let due = (!self.due.is_empty()).then_some(AUDIT_AGAIN);
+        waiting.into_iter().chain(ticket).chain(due).min()
+    }
+
+    fn handle(&mut self, ready: Ready) {
+        match ready.key {
+            LISTENER => self.accept(),
+            STOP => self.stopping = true,
+            key if key >= PIDFDS => self.end_session(SessionIndex((key - PIDFDS) as u16), "its process has ended"),
+            key => {
+                if ready.writable {
+                    self.flush(key);
+                }
+                if ready.readable {
+                    self.serve(key);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        // A bounded batch: those who are connected get their turn too.
+        for _ in 0..64 {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    return;
+                }
+            };
+            let welcomed = stream
+                .set_nonblocking(true)
+                .map_err(|error| Error::os("set up a connection", error))
+                .and_then(|()| socket::peer(&stream));
+            match welcomed {
+                Ok(peer) if peer.uid == rustix::process::geteuid().as_raw() => {
+                    let key = self.next_key;
+                    self.next_key += 1;
+                    if let Err(error) = self.poller.add(&stream, key) {
+                        tracing::warn!(%error, "a connection could not be watched");
+                        continue;
+                    }
+                    self.connections.insert(key, Connection::new(stream, peer));
+                }
+                Ok(peer) => tracing::warn!(pid = peer.pid, uid = peer.uid, "a connection of another user was refused"),
+                Err(error) => tracing::warn!(%error, "a connection was refused"),
+            }
+        }
+    }
+
+    /// Reads from a connection and answers all that has arrived whole.
+    fn serve(&mut self, key: u64) {
+        let Some(connection) = self.connections.get_mut(&key) else { return };
+        match connection.read() {
+            Ok(true) => {}
+            Ok(false) => return self.close(key, None),
+            Err(error) => return self.close(key, Some(&error.to_string())),
+        }
+        loop {
+            let Some(connection) = self.connections.get_mut(&key) else { return };
+            match connection.next() {
+                Ok(Some(asked)) => self.answer(key, &asked),
+                Ok(None) => return,
+                Err(error) => return self.close(key, Some(error.message())),
+            }
+        }
+    }
+
+    fn answer(&mut self, key: u64, asked: &Asked) {
+        let Some(connection) = self.connections.get_mut(&key) else { return };
+        // A client asks again only after it has dealt with the last answer.
+        connection.pending = None;
+        let session = connection.session;
+        let result = match (asked.request, session) {
+            (Request::Attach, None) => return self.attach(key, asked),
+            (Request::Join, None) => self.join(key, asked),
+            (Request::Attach | Request::Join, Some(_)) => Err(message::protocol("this connection is attached already")),
+            (_, None) => Err(message::protocol("the first message of a connection is attach or join")),
+            (Request::Leave, Some(_)) => return self.close(key, None),
+            (Request::Deadline, Some(_)) => {
+                match message::fixed::<At>(&asked.body) {
+                    Ok(at) => {
+                        self.deadlines.insert(at.boot_nanos);
+                    }
+                    Err(error) => self.close(key, Some(error.message())),
+                }
+                return;
+            }
+            (Request::Returned, Some(_)) => return self.grants.take_back(),
+            (Request::Wait, Some(_)) => match self.wait(key, asked) {
+                Ok(true) => Ok(Vec::new()),
+                Ok(false) => return,
+                Err(error) => Err(error),
+            },
+            (Request::Create, Some(session)) => self.create(key, asked, session),
+            (Request::Publish, Some(_)) => self.publish(key, asked),
+            (Request::Unpublish, Some(_)) => self.unpublish(asked),
+            (Request::Audit, Some(_)) => Ok(bytemuck::bytes_of(&self.audit_all()).to_vec()),
+            (Request::Usage, Some(_)) => Ok(bytemuck::bytes_of(&self.heap_use()).to_vec()),
+            (Request::Shutdown, Some(_)) => {
+                self.stopping = true;
+                Ok(Vec::new())
+            }
+        };
+        let bytes = match &result {
+            Ok(body) => message::reply(asked.request, asked.id, body),
+            Err(error) => message::failure(asked.id, error),
+        };
+        self.send(key, &bytes);
+        if matches!(&result, Err(error) if error.kind() == ErrorKind::Protocol) {
+            self.close(key, result.err().as_ref().map(Error::message));
+        }
+    }
+
+    fn attach(&mut self, key: u64, asked: &Asked) {
+        let attached = self.enter(key, &asked.body);
+        let Some(connection) = self.connections.get_mut(&key) else { return };
+        let sent = match &attached {
+            Ok(welcome) => {
+                let bytes = message::reply(Request::Attach, asked.id, bytemuck::bytes_of(welcome));
+                connection.send_with(&bytes, self.region.file())
+            }
+            Err(error) => connection.send(&message::failure(asked.id, error)),
+        };
+        if let Err(error) = &attached {
+            self.close(key, Some(error.message()));
+        } else if let Err(error) = sent {
+            self.close(key, Some(&error.to_string()));
+        }
+    }
+
+    fn enter(&mut self, key: u64, body: &[u8]) -> Result<Welcome> {
+        let attach: Attach = message::fixed(body)?;
+        check_layout(attach.version, attach.fingerprint).map_err(|_| {
+            Error::new(
+                ErrorKind::LayoutMismatch,
+                format!(
+                    "the program has layout {} with fingerprint {:016x}, the broker layout {VERSION} with {FINGERPRINT:016x}",
+                    attach.version, attach.fingerprint
+                ),
+            )
+            .help("build both with the same version of sharehold")
+        })?;
+        let most = self.region.capacities().sessions as u16;
+        let index = (1..most).map(SessionIndex).find(|index| !self.sessions.contains_key(index)).ok_or_else(|| {
+            Error::new(ErrorKind::TableFull, format!("all {most} sessions are in use"))
+                .help("end processes, or start the broker with more sessions")
+        })?;
+        let connection = self.connections.get_mut(&key).ok_or_else(|| message::protocol("the connection has gone"))?;
+        let peer = connection.peer;
+        let entry =
+            self.region.session(index).ok_or_else(|| Error::new(ErrorKind::Damaged, "the session table is cut off"))?;
+        if let Some(row) = self.region.row(index) {
+            self.region.reserve(Offset(row), self.region.map().row_map)?;
+        }
+        let pidfd = process::peer_pidfd(std::os::fd::AsFd::as_fd(&connection.stream))
+            .map_or_else(|| process::pidfd(peer.pid), Ok)?;
+        self.poller.add(&pidfd, PIDFDS + u64::from(index.0))?;
+        let generation = sessions::enter(entry, peer.pid, peer.uid);
+        let token = random()?;
+        connection.session = Some(index);
+        connection.is_first = true;
+        self.sessions.insert(index, Attached { pidfd, token, pid: peer.pid });
+        tracing::debug!(session = index.0, pid = peer.pid, "attached");
+        Ok(Welcome {
+            fingerprint: FINGERPRINT,
+            token,
+            version: VERSION,
+            session: u32::from(index.0),
+            generation: generation.0,
+            reserved: 0,
+        })
+    }
+
+    fn join(&mut self, key: u64, asked: &Asked) -> Result<Vec<u8>> {
+        let join: Join = message::fixed(&asked.body)?;
+        let index = SessionIndex(join.session as u16);
+        let known = self.sessions.get(&index).is_some_and(|attached| attached.token == join.token);
+        let connection = self.connections.get_mut(&key).filter(|_| known);
+        let connection = connection.ok_or_else(|| message::protocol("there is no such session to join"))?;
+        connection.session = Some(index);
+        Ok(Vec::new())
+    }
+
+    fn create(&mut self, key: u64, asked: &Asked, session: SessionIndex) -> Result<Vec<u8>> {
+        let create: Create = message::unarchive(&asked.body)?;
+        let (granted, pending) = self.grants.create(&create, session)?;
+        if let Some(connection) = self.connections.get_mut(&key) {
+            connection.pending = Some(pending);
+        }
+        Ok(bytemuck::bytes_of(&granted).to_vec())
+    }
+
+    fn publish(&mut self, key: u64, asked: &Asked) -> Result<Vec<u8>> {
+        let publish: Publish = message::unarchive(&asked.body)?;
+        names::check_name(&publish.name)?;
+        let publisher = self.connections.get(&key).map_or(0, |connection| connection.peer.pid);
+        let taken = names::find(&self.region, &publish.name).filter(|_| publish.replace);
+        let object = ObjectId::from_bits(publish.object);
+        self.session.with_lane(|lane| {
+            if let Some(taken) = &taken {
+                // The new object is pinned only after the old entry is gone: for a moment nobody finds the name.
+                names::remove(&self.region, lane, taken);
+            }
+            names::insert(&self.region, lane, &publish.name, object, publisher)
+        })?;
+        self.grants.take_back();
+        self.wake_waiting(&publish.name);
+        Ok(Vec::new())
+    }
+
+    fn unpublish(&mut self, asked: &Asked) -> Result<Vec<u8>> {
+        let named: Named = message::unarchive(&asked.body)?;
+        let found = names::find(&self.region, &named.name)
+            .ok_or_else(|| Error::new(ErrorKind::NameNotFound, format!("nothing is published as '{}'", named.name)))?;
+        self.session.with_lane(|lane| names::remove(&self.region, lane, &found));
+        self.grants.take_back();
+        Ok(Vec::new())
+    }
+
+    /// Whether the name is there already; if not, the client is told later.
+    fn wait(&mut self, key: u64, asked: &Asked) -> Result<bool> {
+        let named: Named = message::unarchive(&asked.body)?;
+        names::check_name(&named.name)?;
+        if names::find(&self.region, &named.name).is_some() {
+            return Ok(true);
+        }
+        let until = Instant::now().checked_add(Duration::from_millis(named.millis));
+        self.waiting.push(Waiting { name: named.name, connection: key, request: asked.id, until });
+        Ok(false)
+    }
+
+    fn wake_waiting(&mut self, name: &str) {
+        for waiting in self.waiting.extract_if(.., |waiting| waiting.name == name).collect::<Vec<_>>() {
+            self.send(waiting.connection, &message::reply(Request::Wait, waiting.request, &[]));
+        }
+    }
+
+    fn expire_waiting(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let over = |waiting: &mut Waiting| waiting.until.is_some_and(|until| until <= now);
+        for waiting in self.waiting.extract_if(.., over).collect::<Vec<_>>() {
+            let error = Error::new(ErrorKind::Timeout, format!("nothing was published as '{}' in time", waiting.name));
+            self.send(waiting.connection, &message::failure(waiting.request, &error));
+        }
+    }
+
+    fn expire_tickets(&mut self) {
+        if self.deadlines.first().is_none_or(|first| *first >= clock::boot_nanos()) {
+            return;
+        }
+        let now = clock::boot_nanos();
+        self.deadlines.retain(|at| *at >= now);
+        let expired: Vec<_> =
+            tickets::live(&self.region).filter(|ticket| ticket.deadline != 0 && ticket.deadline < now).collect();
+        for ticket in expired {
+            let cancelled =
+                self.session.with_lane(|lane| tickets::cancel(&self.region, SessionIndex::BROKER, lane, &ticket));
+            tracing::debug!(object = %ticket.object, cancelled, "a ticket has expired");
+        }
+        self.grants.take_back();
+    }
+
+    fn audit_all(&mut self) -> AuditDone {
+        self.grants.take_back();
+        let used = self.region.header().slots_used.load(Ordering::Acquire);
+        let slots: Vec<SlotIndex> = (0..used).map(SlotIndex).collect();
+        let audited = self.audit(&slots);
+        AuditDone { repaired: audited.repaired, freed: audited.freed, busy: audited.busy.len() as u32, reserved: 0 }
+    }
+
+    /// Audits slots; those that somebody is working on are looked at again soon.
+    fn audit(&mut self, slots: &[SlotIndex]) -> Audited {
+        let audited = self.session.with_lane(|lane| audit(&self.region, slots, lane));
+        self.grants.take_back();
+        self.due.extend(&audited.busy);
+        audited
+    }
+
+    fn audit_due(&mut self) {
+        if !self.due.is_empty() {
+            let due: Vec<SlotIndex> = std::mem::take(&mut self.due).into_iter().collect();
+            self.audit(&due);
+        }
+    }
+
+    fn heap_use(&mut self) -> HeapUse {
+        self.grants.take_back();
+        let heap = self.grants.heap();
+        HeapUse { capacity: heap.capacity(), free: heap.free_bytes(), largest: heap.largest(), warm: heap.warm_bytes() }
+    }
+
+    fn send(&mut self, key: u64, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(&key) else { return };
+        if let Err(error) = connection.send(bytes) {
+            return self.close(key, Some(&error.to_string()));
+        }
+        self.watch_writing(key);
+    }
+
+    fn flush(&mut self, key: u64) {
+        let Some(connection) = self.connections.get_mut(&key) else { return };
+        if let Err(error) = connection.flush() {
+            return self.close(key, Some(&error.to_string()));
+        }
+        self.watch_writing(key);
+    }
+
+    fn watch_writing(&mut self, key: u64) {
+        let Some(connection) = self.connections.get_mut(&key) else { return };
+        let wanted = connection.has_unsent();
+        if wanted != connection.writing && self.poller.watch_writing(&connection.stream, key, wanted).is_ok() {
+            connection.writing = wanted;
+        }
+    }
+
+    /// Closes a connection; with the first one its session ends. `fault` says what the client did wrong.
+    fn close(&mut self, key: u64, fault: Option<&str>) {
+        let Some(connection) = self.connections.remove(&key) else { return };
+        if let Some(fault) = fault {
+            tracing::warn!(pid = connection.peer.pid, fault, "a connection was closed");
+        }
+        self.poller.remove(&connection.stream);
+        self.waiting.retain(|waiting| waiting.connection != key);
+        if let Some(pending) = connection.pending {
+            self.grants.withdraw(pending);
+        }
+        if let Some(session) = connection.session.filter(|_| connection.is_first) {
+            self.end_session(session, "its connection was closed");
+        }
+    }
+
+    fn end_session(&mut self, index: SessionIndex, why: &str) {
+        let Some(attached) = self.sessions.remove(&index) else { return };
+        self.poller.remove(&attached.pidfd);
+        let keys: Vec<u64> =
+            self.connections.iter().filter(|(_, other)| other.session == Some(index)).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.close(key, None);
+        }
+        let started = Instant::now();
+        let moving = sweep(&self.session, &mut self.grants, index);
+        let audited = self.audit(&moving);
+        self.region.header().deaths.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(session = index.0, pid = attached.pid, why, ?audited, took = ?started.elapsed(), "a session has ended");
+    }
+}
+
+/// Makes the broker's segment. One that is there already was left by a dead broker: the name is claimed, so nobody else has it.
+fn make_segment(name: &str, len: u64) -> Result<Memory> {
+    let segment = place::segment_name(name);
+    match rustix::shm::unlink(&segment) {
+        Ok(()) => tracing::info!(segment, "removed the segment of a dead broker"),
+        Err(rustix::io::Errno::NOENT) => {}
+        Err(error) => return Err(Error::os(format!("remove the segment {segment} of a dead broker"), error)),
+    }
+    Memory::create_segment(&segment, len)
+}
+
+/// Takes the structure lock for as long as the broker serves: nobody else may change sessions, grants or the directory.
+fn hold_structure(session: &Session) -> Result<()> {
+    let mutex = RobustMutex::new(&session.region().header().structure, session.owner(), |owner| session.is_dead(owner));
+    let guard = mutex.try_lock(Timeout::Val(Duration::from_secs(1))).map_err(|error| {
+        Error::new(ErrorKind::BrokerExists, format!("another broker works on this region: {error}"))
+    })?;
+    // Held until `release_structure`, or until the broker's death is noticed by the next one.
+    std::mem::forget(guard);
+    Ok(())
+}
+
+fn release_structure(session: &Session) {
+    let mutex = RobustMutex::new(&session.region().header().structure, session.owner(), |_| false);
+    if let Err(error) = mutex.release() {
+        tracing::warn!(%error, "the structure lock could not be released");
+    }
+}
+
+fn random() -> Result<u64> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| Error::os("get random bytes", error))?;
+    Ok(u64::from_ne_bytes(bytes))
+}

@@ -1,0 +1,90 @@
+//! The end of a session: all that it held is given back. Each step may be repeated.
+
+use super::grants::Grants;
+use crate::object::Kind;
+use crate::object::guard::readers_changed;
+use crate::region::layout::{CELLS_A_PAGE, SessionEntry, Slot};
+use crate::region::{Generation, Offset, SessionIndex, SlotIndex};
+use crate::session::Session;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Owner, RobustLock};
+use crate::table::counting::{READER, SessionState};
+use crate::table::{sessions, tickets};
+
+/// Sweeps a session that has ended and makes its number free for another. `broker` is the broker's own session. Returns the slots that the session was
+/// working on, whose pins are to be audited.
+pub(super) fn sweep(broker: &Session, grants: &mut Grants, dead: SessionIndex) -> Vec<SlotIndex> {
+    let region = broker.region();
+    let Some(entry) = region.session(dead) else { return Vec::new() };
+    let generation = sessions::generation(entry.state.load(Ordering::Relaxed));
+    sessions::set_state(entry, generation, SessionState::Dead);
+    // What it pushed is taken first: a slot that is dead after that and named in a lane was not pushed.
+    grants.take_back();
+    let moving = slots_in_lanes(entry);
+    if !moving.is_empty() {
+        tickets::abandon(region, dead);
+    }
+    release_row(broker, dead, generation);
+    for slot in &moving {
+        grants.free(*slot);
+    }
+    for lane in &entry.lanes {
+        lane.store(0, Ordering::Release);
+    }
+    grants.take_back();
+    sessions::set_state(entry, generation, SessionState::Free);
+    moving
+}
+
+fn slots_in_lanes(entry: &SessionEntry) -> Vec<SlotIndex> {
+    entry.lanes.iter().filter_map(|lane| lane.load(Ordering::Acquire).checked_sub(1)).map(SlotIndex).collect()
+}
+
+/// Sets every cell of a row to zero, and checks each slot that was held or that the hint says may have been.
+fn release_row(broker: &Session, dead: SessionIndex, generation: Generation) {
+    let region = broker.region();
+    let counting = broker.counting();
+    let used = region.header().slots_used.load(Ordering::Acquire);
+    let hint = 1 << (dead.0 % 64);
+    for word_index in 0..region.row_map_words() {
+        let Some(word) = region.row_map_word(dead, word_index) else { break };
+        let mut pages = word.load(Ordering::Acquire);
+        while pages != 0 {
+            let page = word_index * 64 + u64::from(pages.trailing_zeros());
+            pages &= pages - 1;
+            for index in page * CELLS_A_PAGE..(page + 1) * CELLS_A_PAGE {
+                let slot = SlotIndex(index as u32);
+                let (Some(cell), Some(words)) = (region.cell(dead, slot), region.slot(slot)) else { break };
+                if slot.0 >= used {
+                    break;
+                }
+                // Relaxed: the owner is gone, nobody else writes.
+                let count = cell.load(Ordering::Relaxed);
+                if count != 0 {
+                    cell.store(0, Ordering::Release);
+                    release_locks(words, Owner::new(dead.0, generation.0), count);
+                }
+                // Also where the cell is zero: the session may have died between its last decrement and its check (R14).
+                if count != 0 || words.holders.load(Ordering::Acquire) & hint != 0 {
+                    broker.with_lane(|lane| counting.check(slot, lane));
+                }
+            }
+        }
+        word.store(0, Ordering::Release);
+    }
+    if let Some(row) = region.row(dead) {
+        region.give_back(Offset(row + region.map().row_map), region.map().row - region.map().row_map);
+    }
+}
+
+/// Gives on the lock that the dead held, and tells a writer that its readers are gone.
+fn release_locks(slot: &Slot, dead: Owner, count: u64) {
+    let lock = RobustLock::new(&slot.lock);
+    if lock.owner() == Some(dead) {
+        // A value is whole whoever dies; anything else may be half changed.
+        lock.take_from(dead, slot.kind.load(Ordering::Relaxed) != Kind::Value as u32);
+    }
+    if count >= READER {
+        readers_changed(slot);
+    }
+}

@@ -1,0 +1,103 @@
+//! A look at a region from outside, also at one whose broker is dead.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::attach::{attach, is_served};
+use crate::error::{Error, ErrorKind, Result};
+use crate::region::Region;
+use crate::session::Session;
+use crate::sync::atomic::Ordering;
+use crate::sys::memory::Memory;
+use crate::sys::place;
+use crate::table::{census, names, sessions, tickets};
+
+/// How often a region is looked at before something counts as damage: living processes may be in the middle of a move.
+const LOOKS: u32 = 5;
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CheckReport {
+    /// The broker's name.
+    pub name: String,
+    /// Whether its broker serves.
+    pub broker_alive: bool,
+    /// The process id of its broker, or of its last one.
+    pub broker_pid: u32,
+    /// Live objects.
+    pub objects: u64,
+    /// Attached processes, the broker included.
+    pub sessions: u32,
+    /// Tickets that can be redeemed.
+    pub tickets: u32,
+    /// Published names.
+    pub names: u32,
+    /// What is wrong, in words; empty if nothing is.
+    pub findings: Vec<String>,
+}
+
+/// Audits the region of a broker: counts, pins, states and bounds. It changes nothing. The region of a dead broker can be audited if it is a named segment.
+///
+/// # Errors
+/// `BrokerNotFound` if there is neither a broker nor a segment of this name; `Damaged`, `LayoutMismatch`.
+pub fn check(name: &str) -> Result<CheckReport> {
+    place::check_name(name)?;
+    let opened = open(name)?;
+    let region = opened.region();
+    let alive = is_served(region);
+    let mut findings = census::findings(region, alive);
+    for _ in 1..LOOKS {
+        if findings.is_empty() {
+            break;
+        }
+        std::thread::yield_now();
+        let again = census::findings(region, alive);
+        findings.retain(|finding| again.contains(finding));
+    }
+    Ok(CheckReport {
+        name: region.broker_name(),
+        broker_alive: alive,
+        broker_pid: region.header().broker_pid.load(Ordering::Relaxed),
+        objects: census::count(region),
+        sessions: sessions::attached(region).count() as u32,
+        tickets: tickets::live(region).count() as u32,
+        names: names::all(region).count() as u32,
+        findings,
+    })
+}
+
+/// A region that is looked at, and what keeps it mapped.
+enum Opened {
+    Attached(Arc<Session>),
+    Segment(Box<Region>),
+}
+
+impl Opened {
+    fn region(&self) -> &Region {
+        match self {
+            Opened::Attached(session) => session.region(),
+            Opened::Segment(region) => region,
+        }
+    }
+}
+
+fn open(name: &str) -> Result<Opened> {
+    match attach(name) {
+        Ok((session, _)) => Ok(Opened::Attached(session)),
+        Err(error) if error.kind() == ErrorKind::BrokerNotFound => {
+            let memory = Memory::open_segment(&place::segment_name(name)).map_err(|_| {
+                Error::new(ErrorKind::BrokerNotFound, format!("there is neither a broker nor a segment named '{name}'"))
+                    .help("the memfd of a dead broker is gone with it; start the broker with --segment to be able to look at it afterwards")
+            })?;
+            Ok(Opened::Segment(Box::new(Region::open(memory)?)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The names of all brokers of this user that have a socket, alive or not.
+pub fn brokers() -> Vec<String> {
+    place::names()
+}

@@ -1,0 +1,12 @@
+//! A process's handle on a broker.
+//!
+//! [`attach`] joins a region, [`manager`] is what users call, [`report`] what they are told about objects, [`checkup`] looks at a region from outside.
+
+mod attach;
+mod checkup;
+mod manager;
+mod report;
+
+pub use checkup::{CheckReport, brokers, check};
+pub use manager::{Manager, ManagerBuilder, redeem};
+pub use report::{AuditReport, Holder, ObjectInfo, PublishedName, Stats, TicketInfo};

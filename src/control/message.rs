@@ -1,0 +1,318 @@
+//! Messages: a head of fixed layout, then a body. Numbers are never reused. What comes in is checked before it is used.
+//!
+//! Bodies that consist of numbers have a fixed layout too; those with text are `rkyv` archives, validated on arrival.
+
+use bytemuck::{Pod, Zeroable};
+use rkyv::rancor;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// "SHLD", read as a little-endian number.
+const MAGIC: u32 = u32::from_le_bytes(*b"SHLD");
+/// The longest body. Names have at most 192 bytes, type names are cut; an error's text is cut to fit.
+pub(crate) const LONGEST_BODY: usize = 16 * 1024;
+pub(crate) const HEAD: usize = size_of::<Head>();
+/// Set in the number of a reply.
+const REPLY: u16 = 0x8000;
+/// The number of an error reply to any request.
+const FAILURE: u16 = 0xffff;
+
+/// What goes before every body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Head {
+    magic: u32,
+    kind: u16,
+    reserved: u16,
+    /// Chosen by the one that asks, returned in the reply: an interrupted call can't get an older call's answer.
+    pub(crate) request: u64,
+    pub(crate) len: u32,
+    reserved_2: u32,
+}
+
+/// Numbers of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub(crate) enum Request {
+    /// First of a new session. Reply: [`Welcome`] and the region's descriptor.
+    Attach = 1,
+    /// First of a further connection of a session.
+    Join = 2,
+    /// Last of a connection; on the first connection the last of the session. No reply.
+    Leave = 3,
+    /// Reply: [`Granted`].
+    Create = 4,
+    Publish = 5,
+    Unpublish = 6,
+    /// Answered when the name is published or the time is over.
+    Wait = 7,
+    /// Reply: [`AuditDone`].
+    Audit = 8,
+    Shutdown = 9,
+    /// A ticket expires at a time. No reply.
+    Deadline = 10,
+    /// A big object has died. No reply.
+    Returned = 11,
+    /// Reply: [`HeapUse`].
+    Usage = 12,
+}
+
+impl Request {
+    const ALL: [Request; 12] = [
+        Request::Attach,
+        Request::Join,
+        Request::Leave,
+        Request::Create,
+        Request::Publish,
+        Request::Unpublish,
+        Request::Wait,
+        Request::Audit,
+        Request::Shutdown,
+        Request::Deadline,
+        Request::Returned,
+        Request::Usage,
+    ];
+}
+
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Attach {
+    pub(crate) fingerprint: u64,
+    pub(crate) version: u32,
+    pub(crate) reserved: u32,
+}
+
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Welcome {
+    pub(crate) fingerprint: u64,
+    /// Proves to the broker that a further connection is of this session.
+    pub(crate) token: u64,
+    pub(crate) version: u32,
+    pub(crate) session: u32,
+    pub(crate) generation: u32,
+    pub(crate) reserved: u32,
+}
+
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Join {
+    pub(crate) token: u64,
+    pub(crate) session: u32,
+    pub(crate) reserved: u32,
+}
+
+/// A request for an object. Text is cut by the sender.
+#[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub(crate) struct Create {
+    pub(crate) kind: u32,
+    pub(crate) type_name: String,
+    pub(crate) type_fingerprint: u64,
+    pub(crate) element_size: u64,
+    pub(crate) element_align: u32,
+    /// Bytes of payload.
+    pub(crate) len: u64,
+    /// Alignment of the payload, a power of two.
+    pub(crate) align: u64,
+}
+
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Granted {
+    pub(crate) object: u64,
+    /// The word that the client swaps to claim the grant.
+    pub(crate) refs: u64,
+    /// 1 if the memory is there already and need not be reserved.
+    pub(crate) warm: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub(crate) struct Publish {
+    pub(crate) name: String,
+    pub(crate) object: u64,
+    /// Whether a name that is taken is taken over.
+    pub(crate) replace: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub(crate) struct Named {
+    pub(crate) name: String,
+    /// Of a wait: how long at most.
+    pub(crate) millis: u64,
+}
+
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct AuditDone {
+    pub(crate) repaired: u32,
+    pub(crate) freed: u32,
+    pub(crate) busy: u32,
+    pub(crate) reserved: u32,
+}
+
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct HeapUse {
+    pub(crate) capacity: u64,
+    pub(crate) free: u64,
+    pub(crate) largest: u64,
+    pub(crate) warm: u64,
+}
+
+/// A number of the boot clock, in a body of its own.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct At {
+    pub(crate) boot_nanos: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) kind: u32,
+    pub(crate) message: String,
+}
+
+/// What a head announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Announced {
+    Request(Request),
+    Reply(Request),
+    Failure,
+}
+
+impl Head {
+    /// Reads and checks a head. `bytes` has at least [`HEAD`] of them.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<(Self, Announced)> {
+        let head: Head =
+            bytes.get(..HEAD).map(bytemuck::pod_read_unaligned).ok_or_else(|| protocol("a message head is cut off"))?;
+        if head.magic != MAGIC || head.reserved != 0 || head.reserved_2 != 0 {
+            return Err(protocol("a message does not start as one"));
+        }
+        if head.len as usize > LONGEST_BODY {
+            return Err(protocol(format!("a message of {} bytes is longer than the {LONGEST_BODY} allowed", head.len)));
+        }
+        let number = |kind| Request::ALL.into_iter().find(|request| *request as u16 == kind);
+        let announced = match head.kind {
+            FAILURE => Some(Announced::Failure),
+            kind if kind & REPLY != 0 => number(kind & !REPLY).map(Announced::Reply),
+            kind => number(kind).map(Announced::Request),
+        };
+        announced
+            .map(|announced| (head, announced))
+            .ok_or_else(|| protocol(format!("there is no message {:#x}", head.kind)))
+    }
+}
+
+fn message(kind: u16, request: u64, body: &[u8]) -> Vec<u8> {
+    let head = Head { magic: MAGIC, kind, reserved: 0, request, len: body.len() as u32, reserved_2: 0 };
+    [bytemuck::bytes_of(&head), body].concat()
+}
+
+pub(crate) fn request(kind: Request, request: u64, body: &[u8]) -> Vec<u8> {
+    message(kind as u16, request, body)
+}
+
+pub(crate) fn reply(to: Request, request: u64, body: &[u8]) -> Vec<u8> {
+    message(to as u16 | REPLY, request, body)
+}
+
+pub(crate) fn failure(request: u64, error: &Error) -> Vec<u8> {
+    let mut text = error.to_string();
+    let mut end = text.len().min(LONGEST_BODY / 2);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    let body = Failure { kind: error.kind() as u32, message: text };
+    message(FAILURE, request, &archive(&body).unwrap_or_default())
+}
+
+/// Reads a body of fixed layout.
+pub(crate) fn fixed<T: Pod>(body: &[u8]) -> Result<T> {
+    bytemuck::try_pod_read_unaligned(body)
+        .map_err(|_| protocol(format!("a body of {} bytes was sent where {} belong", body.len(), size_of::<T>())))
+}
+
+/// Writes an `rkyv` body.
+pub(crate) fn archive<T>(body: &T) -> Result<Vec<u8>>
+where
+    T: for<'a> rkyv::Serialize<
+            rkyv::api::high::HighSerializer<
+                rkyv::util::AlignedVec,
+                rkyv::ser::allocator::ArenaHandle<'a>,
+                rancor::Error,
+            >,
+        >,
+{
+    rkyv::to_bytes::<rancor::Error>(body)
+        .map(|bytes| bytes.into_vec())
+        .map_err(|error| protocol(format!("a message can't be written: {error}")))
+}
+
+/// Validates and reads an `rkyv` body.
+pub(crate) fn unarchive<T>(body: &[u8]) -> Result<T>
+where
+    T: rkyv::Archive,
+    T::Archived: for<'a> rkyv::bytecheck::CheckBytes<rkyv::api::high::HighValidator<'a, rancor::Error>>
+        + rkyv::Deserialize<T, rkyv::api::high::HighDeserializer<rancor::Error>>,
+{
+    // Archives are read where they are aligned; the buffer of a socket is not.
+    let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(body.len());
+    aligned.extend_from_slice(body);
+    rkyv::from_bytes::<T, rancor::Error>(&aligned).map_err(|error| protocol(format!("a body can't be read: {error}")))
+}
+
+pub(crate) fn protocol(what: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Protocol, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_request_number_means_one_thing_for_ever() {
+        for (index, request) in Request::ALL.into_iter().enumerate() {
+            assert_eq!(request as usize, index + 1);
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let body = Publish { name: "prices".into(), object: 7, replace: true };
+        let bytes = request(Request::Publish, 99, &archive(&body).expect("small"));
+        let (head, announced) = Head::parse(&bytes).expect("a head");
+        assert_eq!(
+            (announced, head.request, head.len as usize),
+            (Announced::Request(Request::Publish), 99, bytes.len() - HEAD)
+        );
+        assert_eq!(unarchive::<Publish>(&bytes[HEAD..]).expect("a body"), body);
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_bytes_are_an_error_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Head::parse(&bytes);
+            let _ = unarchive::<Create>(&bytes);
+            let _ = unarchive::<Publish>(&bytes);
+            let _ = unarchive::<Named>(&bytes);
+            let _ = unarchive::<Failure>(&bytes);
+            let _ = fixed::<Welcome>(&bytes);
+        }
+
+        #[test]
+        fn a_changed_byte_is_an_error_or_another_message_and_never_a_panic(at in 0_usize..200, to in any::<u8>()) {
+            let body = Create {
+                kind: 1, type_name: "Quote".into(), type_fingerprint: 3, element_size: 8, element_align: 8, len: 64, align: 64,
+            };
+            let mut bytes = request(Request::Create, 1, &archive(&body).expect("small"));
+            let at = at % bytes.len();
+            bytes[at] = to;
+            if Head::parse(&bytes).is_ok() {
+                let _ = unarchive::<Create>(&bytes[HEAD..]);
+            }
+        }
+    }
+}

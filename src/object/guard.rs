@@ -1,0 +1,288 @@
+//! Reading and writing an array in place while others do.
+//!
+//! Readers are listed as holders are: in the high half of the own ledger cell. A reader announces itself and looks at the lock; a writer
+//! takes the lock and looks at the readers, with a full fence between the two on both sides, so that one of them sees the other (R19). Whoever dies
+//! is taken off the list with its row; a dead writer's lock is marked poisoned and given on.
+
+use std::ops::{Deref, DerefMut};
+use std::time::{Duration, Instant};
+
+use bytemuck::Pod;
+
+use super::payload::{Payload, slot_of};
+use crate::error::{Error, ErrorKind, Result};
+use crate::region::SessionIndex;
+use crate::region::layout::{SEALED, Slot};
+use crate::session::Hold;
+use crate::sync::RobustLock;
+use crate::sync::atomic::{AtomicU32, Ordering, fence};
+use crate::sys::{futex, process};
+use crate::table::Counts;
+use crate::table::counting::{READER, SessionState};
+use crate::table::sessions;
+
+/// How long a writer sleeps before it looks for itself whether the readers live.
+const SLICE: Duration = Duration::from_millis(100);
+/// How often the readers are looked at before sleeping.
+const SPINS: u32 = 100;
+
+/// The lock words of one object, seen by one holder.
+pub(crate) struct ObjectLock<'h> {
+    hold: &'h Hold,
+    slot: &'h Slot,
+}
+
+impl<'h> ObjectLock<'h> {
+    pub(crate) fn of(hold: &'h Hold) -> Result<Self> {
+        hold.session().check_ours()?;
+        Ok(Self { hold, slot: slot_of(hold)? })
+    }
+
+    fn word(&self) -> RobustLock<'h> {
+        RobustLock::new(&self.slot.lock)
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        // Acquire: pairs with the release in `seal`; what was written before is seen.
+        self.slot.flags.load(Ordering::Acquire) & SEALED != 0
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.word().is_poisoned()
+    }
+
+    pub(crate) fn clear_poison(&self) {
+        self.word().clear_poison();
+    }
+
+    /// Waits for the lock alone: the mutual exclusion of writers.
+    pub(crate) fn exclude_writers(&self, timeout: Option<Duration>, poisons: bool) -> Result<()> {
+        let session = self.hold.session();
+        let deadline = deadline(timeout);
+        self.word()
+            .lock(session.owner(), deadline, poisons, |owner| session.is_dead(owner))
+            .map(|_| ())
+            .ok_or_else(|| timed_out("the lock of object", self.hold, timeout))
+    }
+
+    pub(crate) fn unlock(&self) {
+        self.word().unlock(self.hold.session().owner());
+    }
+
+    /// Lets go of the lock and leaves the mark that says the object may be half changed.
+    fn unlock_poisoned(&self) {
+        self.word().take_from(self.hold.session().owner(), true);
+    }
+
+    /// Marks the object as never to be changed again. The lock is held.
+    pub(crate) fn set_sealed(&self) {
+        // Release: whoever sees the mark sees the payload.
+        self.slot.flags.fetch_or(SEALED, Ordering::Release);
+    }
+
+    pub(crate) fn sequence(&self) -> &'h AtomicU32 {
+        &self.slot.seq
+    }
+
+    fn begin_reading(&self, timeout: Option<Duration>) -> Result<()> {
+        let deadline = deadline(timeout);
+        let session = self.hold.session();
+        loop {
+            self.hold.cell().fetch_add(READER, Ordering::Relaxed);
+            // Pairs with the fence in `begin_writing`.
+            fence(Ordering::SeqCst);
+            if self.word().owner().is_none() {
+                if self.is_poisoned() {
+                    self.end_reading();
+                    return Err(poisoned(self.hold));
+                }
+                return Ok(());
+            }
+            self.end_reading();
+            if !self.word().wait_until_free(deadline, |owner| session.is_dead(owner), true) {
+                return Err(timed_out("a writer of object", self.hold, timeout));
+            }
+        }
+    }
+
+    fn end_reading(&self) {
+        // Release: what was read comes before what the writer does next.
+        self.hold.cell().fetch_sub(READER, Ordering::Release);
+        // Pairs with the fence in `begin_writing`: either the writer sees that we left, or we see the writer.
+        fence(Ordering::SeqCst);
+        if self.word().owner().is_some() {
+            readers_changed(self.slot);
+        }
+    }
+
+    fn begin_writing(&self, timeout: Option<Duration>) -> Result<()> {
+        let deadline = deadline(timeout);
+        self.exclude_writers(timeout, true)?;
+        let refused = if self.is_sealed() {
+            Some(sealed(self.hold))
+        } else if self.is_poisoned() {
+            Some(poisoned(self.hold))
+        } else if !self.wait_for_readers(deadline) {
+            Some(timed_out("the readers of object", self.hold, timeout))
+        } else {
+            None
+        };
+        refused.map_or(Ok(()), |error| {
+            self.unlock();
+            Err(error)
+        })
+    }
+
+    /// Waits until nobody reads. The lock is held, so no new reader begins.
+    fn wait_for_readers(&self, deadline: Option<Instant>) -> bool {
+        let mut spins = 0;
+        loop {
+            let seen = self.slot.seq.load(Ordering::Acquire);
+            // Pairs with the fences of the readers.
+            fence(Ordering::SeqCst);
+            if !self.has_readers(spins > SPINS) {
+                return true;
+            }
+            spins += 1;
+            if spins < SPINS {
+                std::hint::spin_loop();
+                continue;
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return false;
+            }
+            futex::wait(&self.slot.seq, seen, left.map_or(SLICE, |left| left.min(SLICE)));
+        }
+    }
+
+    /// Whether any session reads. With `look_closely` the readers of processes that are gone do not count, whatever the broker says.
+    fn has_readers(&self, look_closely: bool) -> bool {
+        let region = self.hold.session().region();
+        let hint = self.slot.holders.load(Ordering::Acquire);
+        (0..region.session_count()).map(SessionIndex).filter(|session| hint & (1 << (session.0 % 64)) != 0).any(
+            |session| {
+                // Acquire: pairs with the release in `end_reading`.
+                let reads = Counts::cell(region, session, self.hold.slot())
+                    .is_some_and(|cell| cell.load(Ordering::Acquire) >= READER);
+                reads
+                    && sessions::read(region, session).is_some_and(|record| {
+                        record.state != SessionState::Free
+                            && (!look_closely || process::is_alive(record.pid, record.start))
+                    })
+            },
+        )
+    }
+}
+
+/// Tells a waiting writer to look at the readers again.
+pub(crate) fn readers_changed(slot: &Slot) {
+    slot.seq.fetch_add(1, Ordering::Release);
+    futex::wake_all(&slot.seq);
+}
+
+fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+fn timed_out(what: &str, hold: &Hold, timeout: Option<Duration>) -> Error {
+    let waited = timeout.unwrap_or_default();
+    Error::new(ErrorKind::Timeout, format!("waited {waited:?} for {what} {}", hold.id()))
+        .help("`sharehold inspect` shows who holds it")
+}
+
+pub(crate) fn sealed(hold: &Hold) -> Error {
+    Error::new(ErrorKind::Sealed, format!("object {} is sealed: it can't be changed any more", hold.id()))
+}
+
+pub(crate) fn not_sealed(hold: &Hold) -> Error {
+    Error::new(ErrorKind::NotSealed, format!("object {} is not sealed: others may change it", hold.id()))
+        .help("read it under a guard, or seal it first")
+}
+
+fn poisoned(hold: &Hold) -> Error {
+    Error::new(
+        ErrorKind::Poisoned,
+        format!("a writer of object {} died or panicked: it may be half changed", hold.id()),
+    )
+    .help("call clear_poison, then write what is right")
+}
+
+/// Elements that nobody writes while this lives. Made by [`Array::read`](super::Array::read).
+pub struct ReadGuard<'a, T: Pod> {
+    lock: ObjectLock<'a>,
+    elements: &'a [T],
+}
+
+impl<'a, T: Pod> ReadGuard<'a, T> {
+    #[expect(unsafe_code, reason = "the guard is what makes the reference sound")]
+    pub(crate) fn new(hold: &'a Hold, payload: Payload<T>, timeout: Option<Duration>) -> Result<Self> {
+        let lock = ObjectLock::of(hold)?;
+        lock.begin_reading(timeout)?;
+        // SAFETY: no writer begins until `end_reading`, and the hold outlives 'a.
+        let elements = unsafe { payload.slice() };
+        Ok(Self { lock, elements })
+    }
+}
+
+impl<T: Pod> Deref for ReadGuard<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.elements
+    }
+}
+
+impl<T: Pod> Drop for ReadGuard<'_, T> {
+    fn drop(&mut self) {
+        if self.lock.hold.session().is_ours() {
+            self.lock.end_reading();
+        }
+    }
+}
+
+/// Elements that nobody else reads or writes while this lives. Made by [`Array::write`](super::Array::write).
+///
+/// A panic while it lives marks the array as poisoned, as the death of the process does.
+pub struct WriteGuard<'a, T: Pod> {
+    lock: ObjectLock<'a>,
+    elements: &'a mut [T],
+}
+
+impl<'a, T: Pod> WriteGuard<'a, T> {
+    #[expect(unsafe_code, reason = "the guard is what makes the reference sound")]
+    pub(crate) fn new(hold: &'a Hold, payload: Payload<T>, timeout: Option<Duration>) -> Result<Self> {
+        let lock = ObjectLock::of(hold)?;
+        lock.begin_writing(timeout)?;
+        // SAFETY: nobody else reads or writes until the lock is let go, and the hold outlives 'a.
+        let elements = unsafe { payload.slice_mut() };
+        Ok(Self { lock, elements })
+    }
+}
+
+impl<T: Pod> Deref for WriteGuard<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.elements
+    }
+}
+
+impl<T: Pod> DerefMut for WriteGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.elements
+    }
+}
+
+impl<T: Pod> Drop for WriteGuard<'_, T> {
+    fn drop(&mut self) {
+        if !self.lock.hold.session().is_ours() {
+            return;
+        }
+        if std::thread::panicking() {
+            self.lock.unlock_poisoned();
+        } else {
+            self.lock.unlock();
+        }
+    }
+}

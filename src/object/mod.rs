@@ -1,0 +1,20 @@
+//! What users hold: proxies of values, arrays and archives, and tickets to send them.
+//!
+//! [`schema`] says which types may lie in the region, [`payload`] is the only file that turns bytes of it into references.
+
+pub(crate) mod archive;
+pub(crate) mod array;
+pub(crate) mod guard;
+pub(crate) mod payload;
+pub(crate) mod proxy;
+pub(crate) mod schema;
+pub(crate) mod ticket;
+pub(crate) mod value;
+
+pub use archive::{Archivable, Archive};
+pub use array::Array;
+pub use guard::{ReadGuard, WriteGuard};
+pub use proxy::{Kind, Object, Proxy};
+pub use schema::Shareable;
+pub use ticket::{Ticket, TicketOptions};
+pub use value::Value;

@@ -1,0 +1,117 @@
+//! The bytes of one object: bounds and alignment checked once, when the proxy is made.
+#![expect(unsafe_code, reason = "the only place where bytes of the heap become references")]
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use bytemuck::Pod;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::region::layout::Slot;
+use crate::region::{Offset, Region};
+use crate::session::Hold;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// Where `count` elements of `T` lie. It is valid as long as the region is mapped; who uses it keeps a hold.
+pub(crate) struct Payload<T> {
+    start: NonNull<T>,
+    count: usize,
+    element: PhantomData<T>,
+}
+
+// SAFETY: a place, no ownership; access goes through the methods below, whose contracts say when.
+unsafe impl<T: Send + Sync> Send for Payload<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for Payload<T> {}
+
+impl<T> Clone for Payload<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Payload<T> {}
+
+impl<T> Payload<T> {
+    /// The payload of a held object, as elements of `T`. What the slot says is read once and checked.
+    pub(crate) fn of(hold: &Hold) -> Result<Self> {
+        let region = hold.session().region();
+        let slot = slot_of(hold)?;
+        let (offset, len) = (slot.offset.load(Ordering::Relaxed), slot.len.load(Ordering::Relaxed));
+        Self::at(region, Offset(offset), len).ok_or_else(|| {
+            Error::new(ErrorKind::Damaged, format!("object {} says that its {len} bytes lie at {offset}", hold.id()))
+        })
+    }
+
+    fn at(region: &Region, offset: Offset, len: u64) -> Option<Self> {
+        let start = if len == 0 { NonNull::dangling() } else { region.payload(offset, len)?.cast::<T>() };
+        let size = size_of::<T>().max(1) as u64;
+        (start.is_aligned() && len.is_multiple_of(size)).then(|| Self {
+            start,
+            count: (len / size) as usize,
+            element: PhantomData,
+        })
+    }
+
+    /// Number of elements.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+}
+
+impl<T: Pod> Payload<T> {
+    /// The elements, shared.
+    ///
+    /// # Safety
+    /// For `'a` the object is held, and nobody writes: a read guard is held, or the object is sealed.
+    pub(crate) unsafe fn slice<'a>(self) -> &'a [T] {
+        // SAFETY: in bounds and aligned since `of`; any bytes are a `T`; unwritten for 'a by contract.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.count) }
+    }
+
+    /// The elements, exclusively.
+    ///
+    /// # Safety
+    /// For `'a` the object is held, and nobody else reads or writes: the write guard is held, or nobody else knows the object yet.
+    pub(crate) unsafe fn slice_mut<'a>(self) -> &'a mut [T] {
+        // SAFETY: in bounds and aligned since `of`; any bytes are a `T`; exclusive for 'a by contract.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.count) }
+    }
+}
+
+impl Payload<AtomicU64> {
+    /// The words, which anybody may write at any time: atomics bear that. `hold` keeps them mapped.
+    pub(crate) fn words(self, _hold: &Hold) -> &[AtomicU64] {
+        // SAFETY: in bounds and aligned since `of`, and mapped while the hold lives, whose borrow the result shares.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.count) }
+    }
+}
+
+/// Copies words out into a value. Torn if somebody writes meanwhile: the caller finds out, see `object/value.rs`.
+pub(crate) fn load<T: Pod>(words: &[AtomicU64]) -> T {
+    let mut value = T::zeroed();
+    for (chunk, word) in bytemuck::bytes_of_mut(&mut value).chunks_mut(8).zip(words) {
+        // Relaxed: the sequence number orders the copy.
+        let bytes = word.load(Ordering::Relaxed).to_ne_bytes();
+        chunk.copy_from_slice(&bytes[..chunk.len()]);
+    }
+    value
+}
+
+/// Copies a value into words.
+pub(crate) fn store<T: Pod>(words: &[AtomicU64], value: &T) {
+    for (chunk, word) in bytemuck::bytes_of(value).chunks(8).zip(words) {
+        let mut bytes = [0; 8];
+        bytes[..chunk.len()].copy_from_slice(chunk);
+        // Relaxed: the flip of the sequence number publishes the copy.
+        word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+    }
+}
+
+/// The slot of a held object.
+pub(crate) fn slot_of(hold: &Hold) -> Result<&Slot> {
+    hold.session()
+        .region()
+        .slot(hold.slot())
+        .ok_or_else(|| Error::new(ErrorKind::Damaged, format!("there is no slot for object {}", hold.id())))
+}

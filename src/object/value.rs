@@ -1,0 +1,197 @@
+//! One plain value, read and written whole by any process.
+//!
+//! It has two copies. A writer, under the object's lock, fills the copy that readers do not use and then flips the sequence number, whose
+//! low bit tells the copy to read. So readers never wait, and a writer that dies leaves the old value whole.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use super::guard::{ObjectLock, not_sealed, sealed as is_sealed};
+use super::payload::{Payload, load, slot_of, store};
+use super::proxy::{Kind, expect_type, sealed};
+use super::schema::Shareable;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::Hold;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+/// A plain value in shared memory.
+///
+/// ```
+/// use sharehold::Manager;
+///
+/// let manager = Manager::start()?;
+/// let price = manager.value(41.5)?;
+/// price.set(42.0)?;
+/// let doubled = price.update(|price| {
+///     *price *= 2.0;
+///     *price
+/// })?;
+/// assert_eq!((doubled, price.get()?), (84.0, 84.0));
+/// # Ok::<(), sharehold::Error>(())
+/// ```
+pub struct Value<T: Shareable> {
+    hold: Hold,
+    payload: Payload<AtomicU64>,
+    value: PhantomData<T>,
+}
+
+impl<T: Shareable> Clone for Value<T> {
+    fn clone(&self) -> Self {
+        Self { hold: self.hold.clone(), payload: self.payload, value: PhantomData }
+    }
+}
+
+/// Words of one copy: whole cache lines' worth of alignment is kept for the second copy too.
+pub(crate) const fn copy_words<T>() -> usize {
+    let align = if align_of::<T>() > 8 { align_of::<T>() } else { 8 };
+    let size = if size_of::<T>() == 0 { 1 } else { size_of::<T>() };
+    size.next_multiple_of(align) / 8
+}
+
+impl<T: Shareable> Value<T> {
+    fn copy(&self, sequence: u32) -> &[AtomicU64] {
+        let words = self.payload.words(&self.hold);
+        let start = (sequence & 1) as usize * copy_words::<T>();
+        // `of` has checked that there are two copies.
+        &words[start..start + copy_words::<T>()]
+    }
+
+    fn sequence(&self) -> Result<&AtomicU32> {
+        slot_of(&self.hold).map(|slot| &slot.seq)
+    }
+
+    /// A copy of the value. Never torn, and never waits for a writer, also a stopped one.
+    ///
+    /// # Errors
+    /// `Damaged` if the region says something impossible.
+    pub fn get(&self) -> Result<T> {
+        let sequence = self.sequence()?;
+        loop {
+            // Acquire: pairs with the flip in `write`.
+            let before = sequence.load(Ordering::Acquire);
+            let value = load(self.copy(before));
+            // Pairs with the fence in `write`: a read of the next but one writer's bytes makes its predecessor's flip visible.
+            fence(Ordering::Acquire);
+            if sequence.load(Ordering::Relaxed) == before {
+                return Ok(value);
+            }
+        }
+    }
+
+    /// Replaces the value.
+    ///
+    /// # Errors
+    /// `Sealed` if it is sealed.
+    pub fn set(&self, value: T) -> Result<()> {
+        self.change(None, |_| value)
+    }
+
+    /// Changes the value under the object's lock and returns what `change` returns. If `change` panics or the process dies, the value stays as it was.
+    ///
+    /// # Errors
+    /// `Sealed` if it is sealed.
+    pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> Result<R> {
+        self.update_within(None, change)
+    }
+
+    /// As [`Value::update`], but waits at most this long for other writers.
+    ///
+    /// # Errors
+    /// `Timeout` if the time is over, `Sealed` if the value is sealed.
+    pub fn update_for<R>(&self, timeout: Duration, change: impl FnOnce(&mut T) -> R) -> Result<R> {
+        self.update_within(Some(timeout), change)
+    }
+
+    fn update_within<R>(&self, timeout: Option<Duration>, change: impl FnOnce(&mut T) -> R) -> Result<R> {
+        let mut result = None;
+        self.change(timeout, |mut value| {
+            result = Some(change(&mut value));
+            value
+        })?;
+        result.ok_or_else(|| Error::new(ErrorKind::Damaged, "the change was not made"))
+    }
+
+    fn change(&self, timeout: Option<Duration>, change: impl FnOnce(T) -> T) -> Result<()> {
+        let lock = ObjectLock::of(&self.hold)?;
+        // A dead writer's lock is taken over without a mark: the value is whole.
+        lock.exclude_writers(timeout, false)?;
+        let unlock = Unlock(&lock);
+        if lock.is_sealed() {
+            return Err(is_sealed(&self.hold));
+        }
+        let sequence = lock.sequence();
+        // Relaxed: the lock orders writers.
+        let now = sequence.load(Ordering::Relaxed);
+        let next = change(load(self.copy(now)));
+        // Pairs with the fence in `get`: whoever reads one of the bytes below also sees the flip before.
+        fence(Ordering::Release);
+        store(self.copy(now.wrapping_add(1)), &next);
+        // Release: whoever sees the new number sees the new copy.
+        sequence.store(now.wrapping_add(1), Ordering::Release);
+        drop(unlock);
+        Ok(())
+    }
+
+    /// Makes the value immutable for ever, in all processes.
+    ///
+    /// # Errors
+    /// `Forked` in a forked child.
+    pub fn seal(&self) -> Result<&T> {
+        let lock = ObjectLock::of(&self.hold)?;
+        lock.exclude_writers(None, false)?;
+        lock.set_sealed();
+        lock.unlock();
+        self.sealed()
+    }
+
+    /// The value in place, without a copy, if it is sealed.
+    ///
+    /// # Errors
+    /// `NotSealed` if others may change it.
+    #[expect(unsafe_code, reason = "a sealed payload is immutable")]
+    pub fn sealed(&self) -> Result<&T> {
+        if !ObjectLock::of(&self.hold)?.is_sealed() {
+            return Err(not_sealed(&self.hold));
+        }
+        let copy = (self.sequence()?.load(Ordering::Acquire) & 1) as usize;
+        let values: Payload<u8> = Payload::of(&self.hold)?;
+        // SAFETY: sealed, so nobody writes for as long as it is held.
+        let bytes = unsafe { values.slice() };
+        let start = copy * copy_words::<T>() * 8;
+        bytes.get(start..start + size_of::<T>()).and_then(|bytes| bytemuck::try_from_bytes(bytes).ok()).ok_or_else(
+            || Error::new(ErrorKind::Damaged, format!("object {} is too small or badly aligned", self.hold.id())),
+        )
+    }
+}
+
+/// Lets go of the lock, also on the way of a panic.
+struct Unlock<'l, 'h>(&'l ObjectLock<'h>);
+
+impl Drop for Unlock<'_, '_> {
+    fn drop(&mut self) {
+        self.0.unlock();
+    }
+}
+
+#[expect(private_interfaces, reason = "only this crate can call it")]
+impl<T: Shareable> sealed::Typed for Value<T> {
+    fn of(hold: Hold) -> Result<Self> {
+        expect_type(&hold, Kind::Value, T::FINGERPRINT, T::type_name)?;
+        let payload: Payload<AtomicU64> = Payload::of(&hold)?;
+        if payload.count() < 2 * copy_words::<T>() {
+            return Err(Error::new(ErrorKind::Damaged, format!("object {} is too small for its type", hold.id())));
+        }
+        Ok(Self { hold, payload, value: PhantomData })
+    }
+
+    fn hold(&self) -> &Hold {
+        &self.hold
+    }
+}
+
+impl<T: Shareable> fmt::Debug for Value<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Value<{}>({})", T::type_name(), self.hold.id())
+    }
+}

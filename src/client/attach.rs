@@ -9,11 +9,10 @@ use crate::control::Connection;
 use crate::control::connection::PATIENCE;
 use crate::control::message::{self, At, Attach, Join, Request, Welcome};
 use crate::error::{Error, ErrorKind, Result};
-use crate::region::layout::{BrokerState, FINGERPRINT, VERSION};
+use crate::region::layout::{FINGERPRINT, VERSION};
 use crate::region::region::check_layout;
 use crate::region::{Generation, Region, SessionIndex};
 use crate::session::{Link, Session};
-use crate::sync::atomic::Ordering;
 use crate::sys::fork::ForkToken;
 
 type Sessions = HashMap<String, (Weak<Session>, Arc<Channel>)>;
@@ -89,6 +88,11 @@ impl Channel {
         Ok(connection)
     }
 
+    /// Whether the broker is still there: its death closes the first connection at once, and it never speaks there unasked.
+    pub(super) fn is_connected(&self) -> bool {
+        lock(&self.first).as_ref().is_some_and(|first| !first.is_closed())
+    }
+
     pub(super) fn set_child(&self, child: BrokerChild) {
         *lock(&self.child) = Some(child);
     }
@@ -136,7 +140,7 @@ pub(super) fn attach(name: &str) -> Result<(Arc<Session>, Arc<Channel>)> {
     if let Some((session, channel)) = sessions.get(name)
         && let Some(session) = session.upgrade()
         && session.is_ours()
-        && is_served(session.region())
+        && channel.is_connected()
     {
         return Ok((session, Arc::clone(channel)));
     }
@@ -144,16 +148,6 @@ pub(super) fn attach(name: &str) -> Result<(Arc<Session>, Arc<Channel>)> {
     sessions.retain(|_, (session, _)| session.strong_count() > 0);
     sessions.insert(name.to_owned(), (Arc::downgrade(&session), Arc::clone(&channel)));
     Ok((session, channel))
-}
-
-/// Whether the broker of a region still serves it; if not, one of the same name may have taken its place.
-pub(super) fn is_served(region: &Region) -> bool {
-    let header = region.header();
-    header.broker_state.load(Ordering::Acquire) == BrokerState::Serving as u32
-        && crate::sys::process::is_alive(
-            header.broker_pid.load(Ordering::Relaxed),
-            header.broker_start.load(Ordering::Relaxed),
-        )
 }
 
 fn attach_anew(name: &str) -> Result<(Arc<Session>, Arc<Channel>)> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::attach::{attach, is_served};
+use super::attach::{Channel, attach};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::Region;
 use crate::session::Session;
@@ -46,7 +46,7 @@ pub fn check(name: &str) -> Result<CheckReport> {
     place::check_name(name)?;
     let opened = open(name)?;
     let region = opened.region();
-    let alive = is_served(region);
+    let alive = opened.is_served();
     let mut findings = census::findings(region, alive);
     for _ in 1..LOOKS {
         if findings.is_empty() {
@@ -70,22 +70,30 @@ pub fn check(name: &str) -> Result<CheckReport> {
 
 /// A region that is looked at, and what keeps it mapped.
 enum Opened {
-    Attached(Arc<Session>),
+    Attached(Arc<Session>, Arc<Channel>),
     Segment(Box<Region>),
 }
 
 impl Opened {
     fn region(&self) -> &Region {
         match self {
-            Opened::Attached(session) => session.region(),
+            Opened::Attached(session, _) => session.region(),
             Opened::Segment(region) => region,
+        }
+    }
+
+    /// Whether there is a broker.
+    fn is_served(&self) -> bool {
+        match self {
+            Opened::Attached(_, channel) => channel.is_connected(),
+            Opened::Segment(_) => false,
         }
     }
 }
 
 fn open(name: &str) -> Result<Opened> {
     match attach(name) {
-        Ok((session, _)) => Ok(Opened::Attached(session)),
+        Ok((session, channel)) => Ok(Opened::Attached(session, channel)),
         Err(error) if error.kind() == ErrorKind::BrokerNotFound => {
             let memory = Memory::open_segment(&place::segment_name(name)).map_err(|_| {
                 Error::new(ErrorKind::BrokerNotFound, format!("there is neither a broker nor a segment named '{name}'"))

@@ -85,6 +85,11 @@ impl Connection {
         }
     }
 
+    /// Whether the other end has closed, as far as can be told between calls, when nothing else is to be read.
+    pub(crate) fn is_closed(&self) -> bool {
+        socket::wait_readable(&self.stream, Some(Instant::now())).unwrap_or(true)
+    }
+
     /// Sends a message that has no reply.
     pub(crate) fn tell(&mut self, kind: Request, body: &[u8]) -> Result<()> {
         self.send(&message::request(kind, 0, body))

@@ -270,9 +270,9 @@ fn a_type_that_differs_between_processes_is_refused_with_both_named() {
     let ticket = value.ticket().expect("issued").to_string();
     let other = Actor::start("redeem_a_struct", &[&ticket]);
     let said = other.hear();
+    let object: Object = manager.redeem(&parse(&ticket)).expect("a refusal takes no use");
     assert!(said.contains("value of Quote, not value of Quote") && said.contains("different fields"), "{said}");
     other.end();
-    let object: Object = manager.redeem(&value.ticket().expect("issued")).expect("redeemed");
     let error = object.downcast::<Array<f32>>().expect_err("it is a value");
     assert!(error.to_string().contains("value of Quote, not array of f32"), "{error}");
     assert_eq!(error.kind(), ErrorKind::TypeMismatch);

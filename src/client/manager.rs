@@ -238,11 +238,14 @@ impl Manager {
     /// Takes one use of a ticket and gives the proxy that it stands for.
     ///
     /// # Errors
-    /// `TicketSpent`, `TicketExpired`, `TicketForged`, `TicketForeign`; `TypeMismatch`, which does not take a use that others need: the proxy is of the
-    /// ticket's last use only if its type is right.
+    /// `TicketSpent`, `TicketExpired`, `TicketForged`, `TicketForeign`; `TypeMismatch`, which takes no use: ask again with the right type.
     pub fn redeem<P: Proxy>(&self, ticket: &Ticket) -> Result<P> {
         let place = ticket.verify(self.session.region())?;
         let id = ticket.object();
+        // Of a later object in the slot nothing is to be said: the ticket is spent then, and the claim below fails.
+        if self.session.region().id_of(id.slot()) == Some(id) {
+            P::check(self.session.region(), id)?;
+        }
         match Hold::redeem(&self.session, place, id)? {
             Ok(hold) => P::of(hold),
             Err(Refused::Spent | Refused::Gone) => {

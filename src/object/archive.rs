@@ -15,6 +15,7 @@ use super::payload::Payload;
 use super::proxy::{Kind, expect_type, sealed};
 use super::schema::{fingerprint, short_name};
 use crate::error::{Error, ErrorKind, Result};
+use crate::region::{ObjectId, Region};
 use crate::session::Hold;
 use crate::sync::atomic::Ordering;
 
@@ -94,8 +95,12 @@ impl<T: Archivable> Archive<T> {
 
 #[expect(private_interfaces, reason = "only this crate can call it")]
 impl<T: Archivable> sealed::Typed for Archive<T> {
+    fn check(region: &Region, id: ObjectId) -> Result<()> {
+        expect_type(region, id, Kind::Archive, archive_fingerprint::<T>(), short_name::<T>)
+    }
+
     fn of(hold: Hold) -> Result<Self> {
-        expect_type(&hold, Kind::Archive, archive_fingerprint::<T>(), short_name::<T>)?;
+        Self::check(hold.session().region(), hold.id())?;
         let payload = Payload::of(&hold)?;
         Ok(Self { hold, payload, valid: AtomicBool::new(false), value: PhantomData })
     }

@@ -8,6 +8,7 @@ use super::payload::Payload;
 use super::proxy::{Kind, expect_type, sealed};
 use super::schema::Shareable;
 use crate::error::Result;
+use crate::region::{ObjectId, Region};
 use crate::session::Hold;
 
 /// An array in shared memory: of any length up to the region's capacity, aligned to 64 bytes or more.
@@ -140,8 +141,12 @@ impl<T: Shareable> Array<T> {
 
 #[expect(private_interfaces, reason = "only this crate can call it")]
 impl<T: Shareable> sealed::Typed for Array<T> {
+    fn check(region: &Region, id: ObjectId) -> Result<()> {
+        expect_type(region, id, Kind::Array, T::FINGERPRINT, T::type_name)
+    }
+
     fn of(hold: Hold) -> Result<Self> {
-        expect_type(&hold, Kind::Array, T::FINGERPRINT, T::type_name)?;
+        Self::check(hold.session().region(), hold.id())?;
         let payload = Payload::of(&hold)?;
         Ok(Self { hold, payload })
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::payload::slot_of;
 use super::ticket::{Ticket, TicketOptions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::region::ObjectId;
+use crate::region::{ObjectId, Region};
 use crate::session::Hold;
 use crate::sync::atomic::Ordering;
 use crate::table::types::TypeRecord;
@@ -84,10 +84,14 @@ pub trait Proxy: Clone + Sized + sealed::Typed {
 impl<P: sealed::Typed + Clone> Proxy for P {}
 
 pub(crate) mod sealed {
-    use super::{Hold, Result};
+    use super::{Hold, ObjectId, Region, Result};
 
     /// What only this crate may do with a proxy.
     pub trait Typed: Sized {
+        /// Whether the slot of this object says that it is of this kind and type.
+        #[doc(hidden)]
+        #[expect(private_interfaces, reason = "only this crate can call it")]
+        fn check(region: &Region, id: ObjectId) -> Result<()>;
         #[doc(hidden)]
         #[expect(private_interfaces, reason = "only this crate can call it")]
         fn of(hold: Hold) -> Result<Self>;
@@ -98,18 +102,20 @@ pub(crate) mod sealed {
 }
 
 /// Refuses an object of another kind or type, with an error that names both.
-pub(crate) fn expect_type(hold: &Hold, kind: Kind, fingerprint: u64, wanted: impl Fn() -> String) -> Result<()> {
-    let slot = slot_of(hold)?;
+pub(crate) fn expect_type(
+    region: &Region,
+    id: ObjectId,
+    kind: Kind,
+    fingerprint: u64,
+    wanted: impl Fn() -> String,
+) -> Result<()> {
+    let damaged = |what: String| Error::new(ErrorKind::Damaged, format!("object {id} {what}"));
+    let slot = region.slot(id.slot()).ok_or_else(|| damaged("has no slot".into()))?;
     let found_kind = slot.kind.load(Ordering::Relaxed);
     let index = slot.type_index.load(Ordering::Relaxed);
-    let region = hold.session().region();
-    let found =
-        (index < region.header().types_used.load(Ordering::Acquire)).then(|| region.type_entry(index)).flatten();
-    let Some(entry) = found else {
-        return Err(Error::new(
-            ErrorKind::Damaged,
-            format!("object {} has type {index}, which does not exist", hold.id()),
-        ));
+    let is_known = index < region.header().types_used.load(Ordering::Acquire);
+    let Some(entry) = is_known.then(|| region.type_entry(index)).flatten() else {
+        return Err(damaged(format!("has type {index}, which does not exist")));
     };
     if found_kind == kind as u32 && entry.fingerprint.load(Ordering::Relaxed) == fingerprint {
         return Ok(());
@@ -118,10 +124,8 @@ pub(crate) fn expect_type(hold: &Hold, kind: Kind, fingerprint: u64, wanted: imp
     let wanted = wanted();
     let there_kind =
         Kind::from_number(found_kind).map_or_else(|| format!("kind {found_kind}"), |kind| kind.to_string());
-    let error = Error::new(
-        ErrorKind::TypeMismatch,
-        format!("object {} is {there_kind} of {there}, not {kind} of {wanted}", hold.id()),
-    );
+    let error =
+        Error::new(ErrorKind::TypeMismatch, format!("object {id} is {there_kind} of {there}, not {kind} of {wanted}"));
     Err(if there == wanted && found_kind == kind as u32 {
         error.help("the two programs declare this type with different fields or layouts")
     } else {
@@ -176,6 +180,10 @@ impl Object {
 
 #[expect(private_interfaces, reason = "only this crate can call it")]
 impl sealed::Typed for Object {
+    fn check(_region: &Region, _id: ObjectId) -> Result<()> {
+        Ok(())
+    }
+
     fn of(hold: Hold) -> Result<Self> {
         Ok(Self { hold })
     }

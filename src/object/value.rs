@@ -12,6 +12,7 @@ use super::payload::{Payload, load, slot_of, store};
 use super::proxy::{Kind, expect_type, sealed};
 use super::schema::Shareable;
 use crate::error::{Error, ErrorKind, Result};
+use crate::region::{ObjectId, Region};
 use crate::session::Hold;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -176,8 +177,12 @@ impl Drop for Unlock<'_, '_> {
 
 #[expect(private_interfaces, reason = "only this crate can call it")]
 impl<T: Shareable> sealed::Typed for Value<T> {
+    fn check(region: &Region, id: ObjectId) -> Result<()> {
+        expect_type(region, id, Kind::Value, T::FINGERPRINT, T::type_name)
+    }
+
     fn of(hold: Hold) -> Result<Self> {
-        expect_type(&hold, Kind::Value, T::FINGERPRINT, T::type_name)?;
+        Self::check(hold.session().region(), hold.id())?;
         let payload: Payload<AtomicU64> = Payload::of(&hold)?;
         if payload.count() < 2 * copy_words::<T>() {
             return Err(Error::new(ErrorKind::Damaged, format!("object {} is too small for its type", hold.id())));

@@ -78,10 +78,11 @@ impl Server {
     pub(super) fn new(config: &Config) -> Result<Self> {
         config.check()?;
         let claim = Claim::take(&config.name)?;
+        remove_stale_segment(&config.name)?;
         let len = Map::of(config.capacities).end;
         let memory = match config.backing {
             Backing::Memfd => Memory::memfd(&format!("sharehold:{}", config.name), len)?,
-            Backing::Segment => make_segment(&config.name, len)?,
+            Backing::Segment => Memory::create_segment(&place::segment_name(&config.name), len)?,
         };
         let region =
             Arc::new(Region::create(memory, &config.name, config.capacities, [random()?, random()?, random()?])?);
@@ -499,15 +500,17 @@ impl Server {
     }
 }
 
-/// Makes the broker's segment. One that is there already was left by a dead broker: the name is claimed, so nobody else has it.
-fn make_segment(name: &str, len: u64) -> Result<Memory> {
+/// Removes what a dead broker left under the name. The name is claimed, so no living one has it.
+fn remove_stale_segment(name: &str) -> Result<()> {
     let segment = place::segment_name(name);
     match rustix::shm::unlink(&segment) {
-        Ok(()) => tracing::info!(segment, "removed the segment of a dead broker"),
-        Err(rustix::io::Errno::NOENT) => {}
-        Err(error) => return Err(Error::os(format!("remove the segment {segment} of a dead broker"), error)),
+        Ok(()) => {
+            tracing::info!(segment, "removed the segment of a dead broker");
+            Ok(())
+        }
+        Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(Error::os(format!("remove the segment {segment} of a dead broker"), error)),
     }
-    Memory::create_segment(&segment, len)
 }
 
 /// Takes the structure lock for as long as the broker serves: nobody else may change sessions, grants or the directory.

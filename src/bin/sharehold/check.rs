@@ -1,45 +1,56 @@
-//! `sharehold check`.
+//! `sharehold check`: an audit of all counts.
 
 use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::output::{Outcome, broker, json, line};
+use crate::failure::Failure;
+use crate::pick::Broker;
+use crate::table::{self, counted, plain};
 
-/// Audit a region: counts, pins, states and bounds. Exit code 1 if anything is wrong.
+/// Audit a broker's counts, pins, states and bounds, without changing anything.
+///
+/// Works on a running broker, and on a dead one that was started with --segment. Exits with 1 if something is wrong.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  sharehold check prices
-  sharehold check prices --json      for a script
-
-The region of a dead broker can be audited if it was started with --segment.")]
+  sharehold check
+  sharehold check prices --json | jq -r '.findings[]'")]
 pub(crate) struct Check {
-    /// The broker's name; not needed if only one runs.
-    broker: Option<String>,
-    /// Print JSON.
+    #[command(flatten)]
+    broker: Broker,
+    /// Print JSON: the counts, and `findings`, empty if nothing is wrong.
     #[arg(long)]
     json: bool,
 }
 
 impl Check {
-    pub(crate) fn run(self) -> Outcome {
-        let report = sharehold::check(&broker(self.broker)?)?;
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let report = sharehold::check(&self.broker.name()?)?;
         if self.json {
-            json(&report)?;
+            table::json(&report)?;
         } else {
-            let state = if report.broker_alive { "serves" } else { "is dead" };
-            line(format!("broker '{}' (process {}) {state}", report.name, report.broker_pid))?;
-            line(format!(
-                "{} objects, {} sessions, {} tickets, {} names",
-                report.objects, report.sessions, report.tickets, report.names
-            ))?;
+            table::line(&summary(&report))?;
             for finding in &report.findings {
-                line(format!("wrong: {finding}"))?;
-            }
-            if report.findings.is_empty() {
-                line("clean")?;
+                table::line(&format!("  {}", plain(finding)))?;
             }
         }
         Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+fn summary(report: &sharehold::CheckReport) -> String {
+    let verdict = match report.findings.len() {
+        0 => "clean".into(),
+        findings => counted(findings as u64, "finding"),
+    };
+    format!(
+        "{}: {verdict} ({}, {}, {}, {}; broker process {} {})",
+        report.name,
+        counted(report.objects, "object"),
+        counted(report.sessions, "session"),
+        counted(report.tickets, "ticket"),
+        counted(report.names, "name"),
+        report.broker_pid,
+        if report.broker_alive { "serves" } else { "is dead" },
+    )
 }

@@ -1,73 +1,82 @@
-//! `sharehold inspect`.
+//! `sharehold inspect`: all there is to know about one object.
 
 use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
-use sharehold::{Manager, ObjectId, ObjectInfo, TicketInfo};
+use sharehold::{Manager, ObjectId, ObjectInfo, PublishedName, TicketInfo};
 
-use crate::ls::holder;
-use crate::output::{Outcome, broker, json, line};
-use crate::size::human;
+use crate::failure::Failure;
+use crate::pick::name_or_only;
+use crate::size;
+use crate::table::{self, Side, counted, plain};
 
-/// Show all that is known about one object.
+/// Show one object: its type, its holders, its tickets and names.
 #[derive(Args)]
-#[command(after_help = "Example:
-  sharehold inspect 17.3 --broker prices")]
+#[command(after_help = "Examples:
+  sharehold inspect 12.1
+  sharehold inspect --broker prices 12.1 --json
+
+`sharehold ls` shows the ids.")]
 pub(crate) struct Inspect {
-    /// The object's id, SLOT.GENERATION, as `sharehold ls` prints it.
+    /// Id of the object, as `sharehold ls` shows it.
     id: ObjectId,
-    /// The broker's name; not needed if only one runs.
-    #[arg(long)]
+    /// Name of the broker; not needed if only one runs.
+    #[arg(long, value_name = "NAME")]
     broker: Option<String>,
-    /// Print JSON.
+    /// Print JSON: {object, names, tickets}.
     #[arg(long)]
     json: bool,
 }
 
+/// An object and what pins it.
 #[derive(Serialize)]
-struct Inspected {
-    #[serde(flatten)]
+struct Findings {
     object: ObjectInfo,
-    names: Vec<String>,
+    names: Vec<PublishedName>,
     tickets: Vec<TicketInfo>,
 }
 
 impl Inspect {
-    pub(crate) fn run(self) -> Outcome {
-        let manager = Manager::connect(&broker(self.broker)?)?;
-        let object = manager.object_info(self.id)?;
-        let names = manager.names()?.into_iter().filter(|name| name.object == self.id).map(|name| name.name).collect();
-        let tickets = manager.tickets()?.into_iter().filter(|ticket| ticket.object == self.id).collect();
-        let inspected = Inspected { object, names, tickets };
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let manager = Manager::connect(&name_or_only(self.broker.as_deref())?)?;
+        let mut findings =
+            Findings { object: manager.object_info(self.id)?, names: manager.names()?, tickets: manager.tickets()? };
+        findings.names.retain(|name| name.object == self.id);
+        findings.tickets.retain(|ticket| ticket.object == self.id);
         if self.json {
-            json(&inspected)?;
+            table::json(&findings)?;
         } else {
-            inspected.print()?;
+            table::print(&[("", Side::Left), ("", Side::Left)], rows(&findings))?;
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-impl Inspected {
-    fn print(&self) -> std::io::Result<()> {
-        let object = &self.object;
-        line(format!("id       {}", object.id))?;
-        line(format!("kind     {} of {}", object.kind, object.type_name))?;
-        line(format!("size     {} ({} bytes)", human(object.bytes), object.bytes))?;
-        line(format!("sealed   {}", if object.sealed { "yes" } else { "no" }))?;
-        line(format!("pins     {} (tickets and names)", object.pins))?;
-        line(format!("proxies  {} in {} processes", object.proxies(), object.holders.len()))?;
-        for held in &object.holders {
-            line(format!("holder   {}", holder(held)))?;
+fn rows(findings: &Findings) -> Vec<Vec<String>> {
+    let object = &findings.object;
+    let row = |what: &str, text: String| vec![what.to_owned(), text];
+    let mut rows = vec![
+        row("object", object.id.to_string()),
+        row("kind", format!("{} of {}", object.kind, plain(&object.type_name))),
+        row("size", format!("{} ({})", size::human(object.bytes), counted(object.bytes, "byte"))),
+        row("sealed", if object.sealed { "yes: it never changes again" } else { "no" }.into()),
+        row("pins", object.pins.to_string()),
+    ];
+    rows.extend(
+        findings.names.iter().map(|name| row("name", format!("{} (by process {})", plain(&name.name), name.publisher))),
+    );
+    rows.extend(findings.tickets.iter().map(|ticket| {
+        let until = ticket.expires_in.map_or_else(String::new, |left| format!(", void in {:.1} s", left.as_secs_f64()));
+        row("ticket", format!("{} left, by process {}{until}", counted(ticket.uses, "use"), ticket.issuer))
+    }));
+    rows.extend(object.holders.iter().map(|holder| {
+        let mut text = format!("{} {}: ", holder.pid, plain(&holder.command));
+        text += &if holder.proxies == 1 { "1 proxy".into() } else { format!("{} proxies", holder.proxies) };
+        if holder.readers > 0 {
+            text += &format!(", {} at this moment", counted(holder.readers, "reader"));
         }
-        for name in &self.names {
-            line(format!("name     {name}"))?;
-        }
-        for ticket in &self.tickets {
-            let until = ticket.expires_in.map_or_else(String::new, |left| format!(", void in {left:.1?}"));
-            line(format!("ticket   {} uses left, issued by {}{until}", ticket.uses, ticket.issuer))?;
-        }
-        Ok(())
-    }
+        row("holder", text)
+    }));
+    rows
 }

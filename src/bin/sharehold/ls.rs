@@ -1,62 +1,102 @@
-//! `sharehold ls`.
+//! `sharehold ls`: every object and who holds it.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 
 use clap::Args;
-use sharehold::{Holder, Manager, ObjectInfo};
+use sharehold::{Holder, ObjectId};
 
-use crate::output::{Outcome, broker, json, line, table};
-use crate::size::human;
+use crate::failure::Failure;
+use crate::pick::Broker;
+use crate::size;
+use crate::table::{self, Side, counted, plain};
 
-/// List all objects: kind, type, size, and who holds them.
+/// List the live objects, with the exact number of proxies in each process.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  sharehold ls              of the only broker that runs
-  sharehold ls prices --json")]
+  sharehold ls
+  sharehold ls prices
+  sharehold ls --json | jq '.[] | select(.pins == 0) | .id'
+
+PINS are the tickets and names that hold an object. \"4711 worker x3\" is process 4711, named worker, with three proxies.")]
 pub(crate) struct Ls {
-    /// The broker's name; not needed if only one runs.
-    broker: Option<String>,
-    /// Print JSON.
+    #[command(flatten)]
+    broker: Broker,
+    /// Print JSON: an array of objects.
     #[arg(long)]
     json: bool,
 }
 
 impl Ls {
-    pub(crate) fn run(self) -> Outcome {
-        let manager = Manager::connect(&broker(self.broker)?)?;
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let manager = self.broker.connect()?;
         let objects = manager.debug_info()?;
         if self.json {
-            json(&objects)?;
+            table::json(&objects)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let names = manager.names()?;
-        let named = |object: &ObjectInfo| {
-            let names = names.iter().filter(|name| name.object == object.id);
-            names.map(|name| name.name.as_str()).collect::<Vec<_>>().join(" ")
-        };
-        let rows = objects.iter().map(|object| {
-            vec![
-                object.id.to_string(),
-                object.kind.to_string(),
-                object.type_name.clone(),
-                human(object.bytes),
-                if object.sealed { "sealed" } else { "" }.into(),
-                object.pins.to_string(),
-                object.holders.iter().map(holder).collect::<Vec<_>>().join(", "),
-                named(object),
-            ]
-        });
-        let head = ["ID", "KIND", "TYPE", "SIZE", "", "PINS", "HOLDERS", "NAMES"];
-        table(&head, rows, &[3, 5])?;
+        let mut names: HashMap<ObjectId, Vec<String>> = HashMap::new();
+        for name in manager.names()? {
+            names.entry(name.object).or_default().push(plain(&name.name));
+        }
+        if !objects.is_empty() {
+            let rows = objects.iter().map(|object| {
+                vec![
+                    object.id.to_string(),
+                    object.kind.to_string(),
+                    plain(&object.type_name),
+                    size::human(object.bytes),
+                    if object.sealed { "yes" } else { "no" }.into(),
+                    object.pins.to_string(),
+                    names.get(&object.id).map_or_else(|| "-".into(), |names| names.join(", ")),
+                    held_by(&object.holders),
+                ]
+            });
+            let columns = [
+                ("ID", Side::Right),
+                ("KIND", Side::Left),
+                ("TYPE", Side::Left),
+                ("SIZE", Side::Right),
+                ("SEALED", Side::Left),
+                ("PINS", Side::Right),
+                ("NAMES", Side::Left),
+                ("HOLDERS", Side::Left),
+            ];
+            table::print(&columns, rows)?;
+        }
         let bytes = objects.iter().map(|object| object.bytes).sum();
-        let proxies: u64 = objects.iter().map(ObjectInfo::proxies).sum();
-        line(format!("{} objects, {}, {proxies} proxies, {} names", objects.len(), human(bytes), names.len()))?;
+        let proxies: u64 = objects.iter().map(|object| object.proxies()).sum();
+        let pins: u64 = objects.iter().map(|object| u64::from(object.pins)).sum();
+        let names: usize = names.values().map(Vec::len).sum();
+        table::line(&format!(
+            "{} of {} in {}: {}, {}, {}",
+            counted(objects.len() as u64, "object"),
+            size::human(bytes),
+            manager.name(),
+            if proxies == 1 { "1 proxy".into() } else { format!("{proxies} proxies") },
+            counted(pins, "pin"),
+            counted(names as u64, "name"),
+        ))?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// A process and how many proxies it has.
-pub(crate) fn holder(holder: &Holder) -> String {
-    let readers = if holder.readers == 0 { String::new() } else { format!(" reading x{}", holder.readers) };
-    format!("{} {} x{}{readers}", holder.pid, holder.command, holder.proxies)
+fn held_by(holders: &[Holder]) -> String {
+    if holders.is_empty() {
+        return "-".into();
+    }
+    let all: Vec<String> = holders.iter().map(describe).collect();
+    all.join(", ")
+}
+
+/// `4711 worker x3, 1 reading`.
+fn describe(holder: &Holder) -> String {
+    let mut text = format!("{} {}", holder.pid, plain(&holder.command));
+    if holder.proxies != 1 {
+        text += &format!(" x{}", holder.proxies);
+    }
+    if holder.readers > 0 {
+        text += &format!(" ({} reading)", holder.readers);
+    }
+    text
 }

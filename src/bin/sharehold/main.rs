@@ -1,74 +1,97 @@
-//! The `sharehold` command: runs a broker, shows what it holds, and demonstrates the whole on real files.
+//! The `sharehold` command: runs a broker, and shows what one holds.
 
 mod check;
 mod demo;
+mod failure;
 mod inspect;
 mod ls;
-mod output;
+mod pick;
 mod serve;
 mod size;
 mod stats;
+mod table;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use output::Failure;
+use clap::{ArgAction, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-/// Shared-memory objects with counted proxies in any process.
+use failure::Failure;
+
+/// Shared-memory objects with counted proxies: run a broker, and see who holds what.
 #[derive(Parser)]
-#[command(version, propagate_version = true, after_help = EXAMPLES)]
-struct Arguments {
-    /// Say more on stderr; twice: everything. SHAREHOLD_LOG takes a filter, as in sharehold=debug.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    verbose: u8,
+#[command(name = "sharehold", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Log more to stderr: -v what happens, -vv why, -vvv everything. Else SHAREHOLD_LOG says.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
 }
 
 const EXAMPLES: &str = "Examples:
-  sharehold demo                      count the words of this folder's files in four processes
-  sharehold serve --name prices       run a broker that others connect to
-  sharehold ls prices                 what it holds, and who holds it
-  sharehold check prices --json       audit its region";
+  sharehold demo ~/src          Count the lines of a folder with four processes and no copy
+  sharehold serve               Run the broker \"default\" until Ctrl-C
+  sharehold ls                  Every object, and how many proxies each process has on it
+  sharehold check && echo fine  Audit the counts of a broker";
 
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Serve),
     Demo(demo::Demo),
     #[command(hide = true)]
-    DemoWorker(demo::worker::Worker),
+    DemoWorker(demo::worker::DemoWorker),
     Ls(ls::Ls),
     Inspect(inspect::Inspect),
-    Check(check::Check),
     Stats(stats::Stats),
+    Check(check::Check),
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let default = match arguments.verbose {
-        0 => "warn",
-        1 => "debug",
-        _ => "trace",
-    };
-    let filter = EnvFilter::try_from_env("SHAREHOLD_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let done = match arguments.command {
+    let cli = Cli::parse();
+    start_logging(cli.verbose);
+    let done = match cli.command {
         Command::Serve(serve) => serve.run(),
         Command::Demo(demo) => demo.run(),
         Command::DemoWorker(worker) => worker.run(),
         Command::Ls(ls) => ls.run(),
         Command::Inspect(inspect) => inspect.run(),
-        Command::Check(check) => check.run(),
         Command::Stats(stats) => stats.run(),
+        Command::Check(check) => check.run(),
     };
     match done {
         Ok(code) => code,
-        // Whoever reads our output has seen enough.
-        Err(Failure::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(failure) => {
-            failure.report();
+        // `| head` has read all it wants.
+        Err(Failure::PipeClosed) => ExitCode::SUCCESS,
+        Err(Failure::Said { message, advice }) => {
+            let mut stderr = io::stderr().lock();
+            // Nobody is left to tell that stderr is closed.
+            let _ = writeln!(stderr, "error: {message}");
+            if !advice.is_empty() {
+                let _ = writeln!(stderr, "help: {advice}");
+            }
             ExitCode::FAILURE
         }
+    }
+}
+
+fn start_logging(verbose: u8) {
+    let filter = match verbose {
+        0 => EnvFilter::try_from_env("SHAREHOLD_LOG").unwrap_or_else(|_| EnvFilter::new("warn")),
+        1 => EnvFilter::new("info"),
+        2 => EnvFilter::new("debug"),
+        _ => EnvFilter::new("trace"),
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).without_time().init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
     }
 }

@@ -1,45 +1,48 @@
-//! `sharehold serve`.
+//! `sharehold serve`: a broker in the foreground.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
 use sharehold::{Backing, Broker};
 
-use crate::output::{Outcome, line};
+use crate::failure::Failure;
 use crate::size;
 
-/// Run a broker in the foreground, until Ctrl-C or SIGTERM.
+/// Run a broker until Ctrl-C, SIGTERM, SIGHUP, or until a client shuts it down.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  sharehold serve                                  a broker named `default`
-  sharehold serve --name prices --capacity 4G
-  sharehold serve --name prices --segment          its region can be audited after a crash")]
+  sharehold serve
+  sharehold serve --name prices --capacity 64G
+  sharehold serve --name prices --segment   # can still be checked after it was killed
+
+A program connects with Manager::connect(\"prices\").")]
 pub(crate) struct Serve {
-    /// Name by which programs connect: Manager::connect(NAME).
+    /// Name by which others find it: letters, digits, dots, dashes, underscores.
     #[arg(long, default_value = "default")]
     name: String,
-    /// Room for objects, as 512M or 4G; default: half of the memory. What is not used costs nothing.
-    #[arg(long, value_parser = size::parse)]
+    /// Bytes of objects that it has room for, as in 512M or 4G [default: half of the memory].
+    #[arg(long, value_parser = size::parse, value_name = "SIZE")]
     capacity: Option<u64>,
-    /// Most live objects.
-    #[arg(long)]
+    /// Most live objects [default: 2097152].
+    #[arg(long, value_name = "N")]
     objects: Option<u32>,
-    /// Most attached processes.
-    #[arg(long)]
+    /// Most attached processes, the broker included [default: 1024].
+    #[arg(long, value_name = "N")]
     sessions: Option<u32>,
-    /// Most tickets that are not redeemed.
-    #[arg(long)]
+    /// Most tickets that are not redeemed yet [default: 65536].
+    #[arg(long, value_name = "N")]
     tickets: Option<u32>,
-    /// Most published names.
-    #[arg(long)]
+    /// Most published names [default: 4096].
+    #[arg(long, value_name = "N")]
     names: Option<u32>,
-    /// Use a named POSIX segment in /dev/shm instead of an anonymous memfd.
+    /// Keep the objects in a named POSIX segment, which outlives a broker that is killed.
     #[arg(long)]
     segment: bool,
 }
 
 impl Serve {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let mut broker = Broker::builder().name(self.name);
         if let Some(bytes) = self.capacity {
             broker = broker.capacity(bytes);
@@ -60,10 +63,10 @@ impl Serve {
             broker = broker.backing(Backing::Segment);
         }
         broker.serve_with(|name| {
-            // A closed stdout is no reason not to serve.
-            let _ = line(format!(
-                "serving as '{name}': connect with Manager::connect(\"{name}\"), look with `sharehold ls {name}`"
-            ));
+            let pid = std::process::id();
+            let ready = format!("broker {name} serves as process {pid}: connect with Manager::connect({name:?}), look with `sharehold ls {name}`");
+            // A broker serves also when nobody reads this.
+            let _ = writeln!(io::stdout().lock(), "{ready}");
         })?;
         Ok(ExitCode::SUCCESS)
     }

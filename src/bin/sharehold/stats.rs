@@ -1,55 +1,80 @@
-//! `sharehold stats`.
+//! `sharehold stats`: how full a broker is.
 
 use std::process::ExitCode;
 
 use clap::Args;
-use sharehold::Manager;
 
-use crate::output::{Outcome, broker, json, line, table};
+use crate::failure::Failure;
+use crate::pick::Broker;
 use crate::size::human;
+use crate::table::{self, Side};
 
 /// Show how full a broker's tables and memory are.
 #[derive(Args)]
-#[command(after_help = "Example:
-  sharehold stats prices --json")]
+#[command(after_help = "Examples:
+  sharehold stats
+  sharehold stats prices --json | jq .heap_used")]
 pub(crate) struct Stats {
-    /// The broker's name; not needed if only one runs.
-    broker: Option<String>,
-    /// Print JSON.
+    #[command(flatten)]
+    broker: Broker,
+    /// Print JSON: one object, sizes in bytes.
     #[arg(long)]
     json: bool,
 }
 
 impl Stats {
-    pub(crate) fn run(self) -> Outcome {
-        let stats = Manager::connect(&broker(self.broker)?)?.stats()?;
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let stats = self.broker.connect()?.stats()?;
         if self.json {
-            json(&stats)?;
-            return Ok(ExitCode::SUCCESS);
+            table::json(&stats)?;
+        } else {
+            table::print(&[("", Side::Left), ("", Side::Left)], rows(&stats))?;
         }
-        line(format!(
-            "broker '{}', process {}, up {} s, region in a {}",
-            stats.name, stats.broker_pid, stats.uptime_seconds, stats.backing
-        ))?;
-        let row = |name: &str, used: u64, most: u32| vec![name.to_owned(), used.to_string(), most.to_string()];
-        let rows = [
-            row("objects", stats.objects, stats.objects_capacity),
-            row("sessions", stats.sessions.into(), stats.sessions_capacity),
-            row("tickets", stats.tickets.into(), stats.tickets_capacity),
-            row("names", stats.names.into(), stats.names_capacity),
-            vec!["heap".into(), human(stats.heap_used), human(stats.heap_capacity)],
-        ];
-        table(&["", "USED", "OF"], rows, &[1, 2])?;
-        line(format!(
-            "largest free {}, warm {}, memory taken {}",
-            human(stats.largest_free),
-            human(stats.warm),
-            human(stats.resident)
-        ))?;
-        line(format!(
-            "{} objects ever created, {} sessions ended, {} pin counts put right",
-            stats.granted, stats.deaths, stats.repaired
-        ))?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn rows(stats: &sharehold::Stats) -> Vec<Vec<String>> {
+    let of = |used: u64, capacity: u32| format!("{used} of {capacity}");
+    let rows = [
+        ("broker", format!("{}, process {}", stats.name, stats.broker_pid)),
+        ("up", uptime(stats.uptime_seconds)),
+        ("backing", stats.backing.clone()),
+        ("objects", format!("{}, {} since the start", of(stats.objects, stats.objects_capacity), stats.granted)),
+        ("sessions", format!("{}, {} ended", of(stats.sessions.into(), stats.sessions_capacity), stats.deaths)),
+        ("tickets", of(stats.tickets.into(), stats.tickets_capacity)),
+        ("names", of(stats.names.into(), stats.names_capacity)),
+        (
+            "heap",
+            format!(
+                "{} of {}; {} fit in one object",
+                human(stats.heap_used),
+                human(stats.heap_capacity),
+                human(stats.largest_free)
+            ),
+        ),
+        ("memory", format!("{} in use, {} of it kept for the next objects", human(stats.resident), human(stats.warm))),
+        ("repaired", stats.repaired.to_string()),
+    ];
+    rows.into_iter().map(|(what, text)| vec![what.to_owned(), text]).collect()
+}
+
+/// `2 d 3 h 5 min`, `12 s`.
+fn uptime(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, _, _) => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h {} min", hours % 24, minutes % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_uptime_has_its_largest_units() {
+        let written = [0, 59, 60, 3599, 3600, 90061].map(super::uptime);
+        assert_eq!(written, ["0 s", "59 s", "1 min 0 s", "59 min 59 s", "1 h 0 min", "1 d 1 h 1 min"]);
     }
 }

@@ -1,151 +1,128 @@
-//! `sharehold demo`: counts lines, words and bytes of real files in four processes that share them without a copy.
+//! `sharehold demo`: counts the lines, words and bytes of files in four other processes, which get no copy of them.
 //!
-//! [`files`] finds and loads them, [`worker`] counts, [`crew`] hands out the work, [`count`] is the counting itself.
+//! [`files`] finds the files and reads them into shared memory, a [`courier`] hands them to its [`worker`] by ticket, [`count`] is what the
+//! worker does, [`report`] is what the user sees.
 
+mod budget;
 mod count;
-mod crew;
+mod courier;
 mod files;
+mod report;
 pub(crate) mod worker;
 
-use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::io::{self, IsTerminal, Write};
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::AtomicUsize;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use count::Counts;
-use crew::{Crew, Finished};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sharehold::{ErrorKind, Manager};
+use indicatif::{ProgressBar, ProgressStyle};
+use sharehold::Manager;
 
-use crate::output::{Failure, Outcome, line};
-use crate::size::human;
+use crate::failure::Failure;
+use crate::table::plain;
+use budget::Budget;
+use courier::Courier;
+use files::{Listed, Trouble};
+use report::{Left, Report};
 
-/// Processes that count.
 const WORKERS: usize = 4;
+/// Bytes of files that are in shared memory at one time. A file that is larger has it for itself.
+const IN_FLIGHT: u64 = 1 << 30;
+/// Room for what is in flight, whichever holes it leaves: four files cut the heap in at most five pieces. What is not used costs nothing.
+const ROOM: u64 = 8;
+/// More than any file system holds in one file; the region can't be larger either.
+const MOST_ROOM: u64 = 1 << 45;
+/// How long the broker may take to clean up after a worker that was killed.
+const CLEANUP: Duration = Duration::from_secs(5);
 
-/// Count the lines, words and bytes of files in four processes, in place, as `wc -lwc` would.
+/// Count the lines, words and bytes of files in four worker processes, without copying the files to them.
+///
+/// Each file is read once, straight into shared memory, and sealed. A worker gets a ticket of some 70 bytes, counts in place, and the memory is given
+/// back when it lets go. The numbers are those of `LC_ALL=C wc -lwc` (coreutils up to 9.4).
 #[derive(Args)]
 #[command(after_help = "Examples:
-  sharehold demo                     all files of this folder, without hidden ones and `target`
-  sharehold demo src README.md
-  sharehold demo /var/log/*.log
+  sharehold demo
+  sharehold demo /usr/share/dict/words /var/log
+  sharehold demo big.bin & watch -n0.1 sharehold ls   # see the files come and go
 
-The numbers are those of `LC_ALL=C wc -lwc`.")]
+Folders are searched without hidden files, symbolic links and folders named target.
+A file is counted as long as it is when it is opened; an unreadable one is reported, and the exit code is 1.")]
 pub(crate) struct Demo {
-    /// Files and folders; default: the current folder.
-    #[arg(value_name = "FILE or FOLDER")]
+    /// Files and folders.
+    #[arg(value_name = "FILE or FOLDER", default_value = ".")]
     paths: Vec<PathBuf>,
 }
 
-/// A file and what became of it.
-struct Counted {
-    path: PathBuf,
-    result: Result<Counts, String>,
-}
-
 impl Demo {
-    pub(crate) fn run(self) -> Outcome {
-        let files = files::find(&self.paths);
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let mut troubles = 0;
+        let files = files::list(&self.paths, &mut |path, trouble| {
+            troubles += 1;
+            complain(path, &trouble);
+        });
+        let largest = files.iter().map(|file| file.size).max().unwrap_or(0);
+        let room = largest.max(IN_FLIGHT).saturating_mul(ROOM).min(MOST_ROOM);
+        let manager = Manager::builder().capacity(room).start()?;
+        let bar = progress_bar(files.iter().map(|file| file.size).sum());
         let started = Instant::now();
-        let manager = Manager::start()?;
-        let broker = manager.child_pid();
-        let mut crew = Crew::start(&manager, WORKERS)?;
-        let bar = progress(files.iter().map(|file| file.len).sum());
-        let mut counted: Vec<Counted> = Vec::new();
-        let take = |finished: Vec<Finished>, counted: &mut Vec<Counted>| {
-            for Finished { job, result } in finished {
-                if let Ok(counts) = &result {
-                    bar.inc(counts.bytes);
-                }
-                counted[job].result = result;
-            }
-        };
-        for (job, file) in files.into_iter().enumerate() {
-            counted.push(Counted { path: file.path.clone(), result: Err("not counted".into()) });
-            take(crew.make_room()?, &mut counted);
-            let array = loop {
-                match files::load(&manager, &file) {
-                    // The memory is full of files that are being counted: wait for one of them.
-                    Err(files::Unloaded::Sharehold(error))
-                        if error.kind() == ErrorKind::RegionFull && crew.is_busy() =>
-                    {
-                        take(crew.wait()?, &mut counted);
-                    }
-                    loaded => break loaded,
-                }
-            };
-            match array {
-                Ok(array) => crew.hand_out(job, array)?,
-                Err(error) => counted[job].result = Err(error.to_string()),
-            }
-        }
-        while crew.is_busy() {
-            take(crew.wait()?, &mut counted);
-        }
+        let mut report = count_all(&manager, &files, &bar)?;
         bar.finish_and_clear();
-        let took = started.elapsed();
-        crew.end()?;
-        let left = manager.number_of_objects()?;
-        drop(manager);
-        let broker_is_gone = broker.is_none_or(|pid| !PathBuf::from(format!("/proc/{pid}")).exists());
-        report(&counted, took, left, broker_is_gone)
+        report.took = started.elapsed();
+        report.left = end(manager)?;
+        report.print(&files)?;
+        let failed = troubles + report.failed > 0 || report.left.is_something();
+        Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }
 
-/// A bar on a terminal, nothing elsewhere.
-fn progress(bytes: u64) -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(bytes), target);
-    if let Ok(style) = ProgressStyle::with_template("counting {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}") {
-        bar.set_style(style);
-    }
-    bar
-}
-
-fn report(counted: &[Counted], took: Duration, left: u64, broker_is_gone: bool) -> Outcome {
-    let mut total = Counts::default();
-    for counts in counted.iter().filter_map(|file| file.result.as_ref().ok()) {
-        total += *counts;
-    }
-    let width =
-        [total.lines, total.words, total.bytes].map(|number| number.to_string().len()).into_iter().max().unwrap_or(1);
-    let row = |counts: &Counts, name: &str| {
-        line(format!("{:>width$} {:>width$} {:>width$} {name}", counts.lines, counts.words, counts.bytes))
-    };
-    let (mut files, mut failed) = (0_u64, false);
-    for file in counted {
-        let name = file.path.display().to_string();
-        match &file.result {
-            Ok(counts) => {
-                row(counts, &name)?;
-                files += 1;
-            }
-            Err(error) => {
-                failed = true;
-                writeln!(std::io::stderr().lock(), "demo: {name}: {error}")?;
-            }
+/// Has every file counted, by as many couriers as there are workers.
+fn count_all(manager: &Manager, files: &[Listed], bar: &ProgressBar) -> Result<Report, Failure> {
+    let (next, budget) = (AtomicUsize::new(0), Budget::new(IN_FLIGHT));
+    let couriers: Vec<Courier<'_>> =
+        (0..WORKERS).map(|_| Courier::new(manager, &budget, bar)).collect::<io::Result<_>>()?;
+    let mut report = Report::default();
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            couriers.into_iter().map(|courier| scope.spawn(|| courier.deliver_all(files, &next))).collect();
+        for thread in threads {
+            report.add(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
         }
+    });
+    Ok(report)
+}
+
+/// Ends the broker, and looks whether anything is left.
+fn end(manager: Manager) -> Result<Left, Failure> {
+    let until = Instant::now() + CLEANUP;
+    // Only after the death of a worker there is something to wait for.
+    while manager.number_of_objects()? > 0 && Instant::now() < until {
+        thread::sleep(Duration::from_millis(1));
     }
-    if counted.len() != 1 {
-        row(&total, "total")?;
+    let (name, broker) = (manager.name().to_owned(), manager.stats()?.broker_pid);
+    let mut left = Left { objects: manager.number_of_objects()?, tickets: manager.tickets()?.len(), ..Left::default() };
+    manager.shutdown()?;
+    // The broker is a child of this process, which waits for its end here.
+    drop(manager);
+    left.broker = Path::new(&format!("/proc/{broker}")).exists();
+    left.socket = sharehold::brokers().contains(&name);
+    Ok(left)
+}
+
+/// Says what is wrong with one file, as `wc` does.
+fn complain(path: &Path, trouble: &Trouble) {
+    // Nobody is left to tell that stderr is closed.
+    let _ = writeln!(io::stderr().lock(), "demo: {}: {trouble}", plain(&path.to_string_lossy()));
+}
+
+fn progress_bar(bytes: u64) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
     }
-    let rate = total.bytes as f64 / took.as_secs_f64().max(1e-9);
-    line("")?;
-    line(format!("shared   {} in {files} sealed arrays, counted in place by {WORKERS} processes", human(total.bytes)))?;
-    line("copied   0 bytes between processes")?;
-    line(format!(
-        "time     {:.3} s from the broker's start to the last count, {}/s",
-        took.as_secs_f64(),
-        human(rate as u64)
-    ))?;
-    if left != 0 || !broker_is_gone {
-        return Err(Failure::Other(
-            format!("{left} objects are left, broker gone: {broker_is_gone}"),
-            "this is a bug: please report it",
-        ));
-    }
-    line("left     0 objects; all workers and the broker have ended")?;
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let template = "{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(bytes).with_style(style)
 }

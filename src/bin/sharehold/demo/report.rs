@@ -58,13 +58,15 @@ impl Report {
             total += *counts;
         }
         let mut out = BufWriter::new(io::stdout().lock());
-        let widths = Widths::of(&total);
-        widths.write(&mut out, ["lines", "words", "bytes"], "file")?;
+        let width = Width::of(&total);
         for (index, counts) in &self.counted {
             let name = files.get(*index).map_or_else(String::new, |file| plain(&file.path.to_string_lossy()));
-            widths.write(&mut out, texts(counts).each_ref().map(String::as_str), &name)?;
+            width.write(&mut out, texts(counts).each_ref().map(String::as_str), &name)?;
         }
-        widths.write(&mut out, texts(&total).each_ref().map(String::as_str), "total")?;
+        // As `wc`: one file has no total.
+        if files.len() != 1 {
+            width.write(&mut out, texts(&total).each_ref().map(String::as_str), "total")?;
+        }
         self.summarise(&mut out, total.bytes)?;
         out.flush()?;
         Ok(())
@@ -114,17 +116,17 @@ fn texts(counts: &Counts) -> [String; 3] {
     [counts.lines, counts.words, counts.bytes].map(|count| count.to_string())
 }
 
-/// Widths of the columns: no number is longer than the total's.
-struct Widths([usize; 3]);
+/// The width of all columns, as `wc` has it: no number is longer than the longest of the total.
+struct Width(usize);
 
-impl Widths {
+impl Width {
     fn of(total: &Counts) -> Self {
-        Self(texts(total).map(|text| text.len().max("lines".len())))
+        Self(texts(total).iter().map(String::len).max().unwrap_or(1))
     }
 
     fn write(&self, out: &mut impl Write, texts: [&str; 3], name: &str) -> io::Result<()> {
-        for (text, width) in texts.into_iter().zip(self.0) {
-            write!(out, "{text:>width$}  ")?;
+        for text in texts {
+            write!(out, "{text:>width$} ", width = self.0)?;
         }
         writeln!(out, "{name}")
     }

@@ -1,0 +1,146 @@
+//! The command as a user has it: what it prints, how it fails, and that it leaves nothing behind.
+#![cfg(feature = "cli")]
+#![allow(clippy::expect_used, reason = "a test that can't go on fails")]
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use common::eventually;
+
+/// A folder of its own for sockets and files, removed in the end.
+struct Stage(PathBuf);
+
+impl Stage {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("sharehold-{name}-{}", std::process::id()));
+        fs::create_dir_all(folder.join("files")).expect("a folder");
+        Self(folder)
+    }
+
+    fn files(&self) -> PathBuf {
+        self.0.join("files")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sharehold"));
+        command.args(arguments).env("SHAREHOLD_DIR", self.0.join("run")).current_dir(self.files());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("it runs")
+    }
+
+    fn serve(&self, arguments: &[&str]) -> Serving {
+        let mut child =
+            self.command(&[&["serve"], arguments].concat()).stdout(Stdio::piped()).spawn().expect("it runs");
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("a line");
+        assert!(line.contains("connect"), "{line}");
+        Serving(child)
+    }
+
+    fn sockets(&self) -> usize {
+        fs::read_dir(self.0.join("run")).map_or(0, Iterator::count)
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Serving(Child);
+
+impl Serving {
+    fn signal(&mut self, name: &str) -> Option<i32> {
+        let sent = Command::new("kill").args([name, &self.0.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success());
+        self.0.wait().expect("it is ours").code()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn the_demo_counts_as_wc_does_and_leaves_nothing() {
+    let stage = Stage::new("demo");
+    let files = stage.files();
+    let binary: Vec<u8> = (0..300_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    fs::write(files.join("binary"), binary).expect("written");
+    fs::write(files.join("empty"), "").expect("written");
+    fs::write(files.join("text"), "two words\nand more\tof them\n\nno end".repeat(1000)).expect("written");
+    let out = stage.run(&["demo", "binary", "empty", "text"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let wc =
+        Command::new("wc").args(["-lwc", "binary", "empty", "text"]).env("LC_ALL", "C").current_dir(&files).output();
+    let report = text(&out.stdout);
+    assert!(report.starts_with(&text(&wc.expect("wc runs").stdout)), "{report}");
+    assert!(report.contains("copied  0 bytes") && report.contains("nothing: 0 objects"), "{report}");
+    assert_eq!(stage.sockets(), 0);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_an_error_for_that_file_alone() {
+    let stage = Stage::new("unreadable");
+    fs::write(stage.files().join("good"), "one\n").expect("written");
+    let out = stage.run(&["demo", "missing", "good"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("demo: missing: No such file or directory"), "{}", text(&out.stderr));
+    assert!(text(&out.stdout).starts_with("1 1 4 good\n"), "{}", text(&out.stdout));
+}
+
+#[test]
+fn a_broker_that_serves_can_be_looked_at_and_ends_in_order() {
+    let stage = Stage::new("serve");
+    let mut broker = stage.serve(&["--name", "lab", "--capacity", "1M"]);
+    let second = stage.run(&["serve", "--name", "lab"]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains(&format!("as process {}", broker.0.id())), "{}", text(&second.stderr));
+    for arguments in [&["ls"][..], &["stats", "lab"], &["check"]] {
+        let out = stage.run(arguments);
+        assert!(out.status.success(), "{arguments:?}: {}", text(&out.stderr));
+        let json = stage.run(&[arguments, &["--json"]].concat());
+        serde_json::from_slice::<serde_json::Value>(&json.stdout).expect("JSON");
+    }
+    let none = stage.run(&["inspect", "7.7"]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(text(&none.stderr).contains("object 7.7 is gone"), "{}", text(&none.stderr));
+    assert_eq!(broker.signal("-TERM"), Some(0));
+    assert_eq!(stage.sockets(), 0);
+}
+
+#[test]
+fn the_rests_of_a_killed_broker_are_recognised_and_cleaned_by_the_next() {
+    let stage = Stage::new("killed");
+    let name = format!("killed-{}", std::process::id());
+    let segment = Path::new("/dev/shm").join(format!(
+        "sharehold-{}-{name}",
+        std::os::unix::fs::MetadataExt::uid(&fs::metadata(&stage.0).expect("ours"))
+    ));
+    let mut broker = stage.serve(&["--name", &name, "--capacity", "1M", "--segment"]);
+    broker.signal("-KILL");
+    assert!(segment.exists());
+    let checked = stage.run(&["check", &name]);
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    let listed = stage.run(&["ls", &name]);
+    assert!(text(&listed.stderr).contains("is dead"), "{}", text(&listed.stderr));
+    let mut next = stage.serve(&["--name", &name, "--capacity", "1M"]);
+    eventually("the segment is removed", || !segment.exists());
+    assert_eq!(next.signal("-INT"), Some(0));
+    assert_eq!(stage.sockets(), 0);
+}

@@ -40,3 +40,28 @@ impl Counts for Region {
         &self.header().returned
     }
 }
+
+// Of `counting`, whose source `tests/interleavings` compiles with other atomics.
+#[cfg(test)]
+mod tests {
+    use super::counting::{READER, SATURATED, release, retain};
+    use crate::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn a_saturated_cell_neither_overflows_nor_frees() {
+        let cell = AtomicU64::new(SATURATED - 1);
+        retain(&cell);
+        retain(&cell);
+        let saturated = cell.load(Ordering::Relaxed);
+        assert!((SATURATED + 1..READER / 4 * 3).contains(&saturated), "{saturated:#x}");
+        assert!(!release(&cell));
+        assert_eq!(cell.load(Ordering::Relaxed), saturated);
+    }
+
+    #[test]
+    fn a_release_too_many_does_not_touch_the_readers() {
+        let cell = AtomicU64::new(READER);
+        assert!(!release(&cell));
+        assert_eq!(cell.load(Ordering::Relaxed), READER);
+    }
+}

@@ -5,7 +5,9 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use common::eventually;
@@ -50,14 +52,16 @@ fn big_memory_goes_back_to_the_system_and_some_stays_warm() {
 }
 
 #[test]
-fn alignment_is_kept_also_a_large_one() {
+fn alignment_is_kept_up_to_a_page_and_refused_above() {
     let (_broker, manager) = small("align", 8 << 20);
-    for align in [1, 64, 4096, 1 << 20] {
+    for align in [1, 64, 256, 4096] {
         let array = manager.array_aligned::<u8>(100, align).expect("room");
         let at = array.read().expect("readable").as_ptr() as usize;
-        assert_eq!(at % align.clamp(64, 4096), 0, "{align}");
+        assert_eq!(at % align.max(64), 0, "{align}");
     }
-    assert_eq!(manager.array_aligned::<u8>(1, 3).expect_err("no power of two").kind(), ErrorKind::InvalidArgument);
+    for align in [3, 8192] {
+        assert_eq!(manager.array_aligned::<u8>(1, align).expect_err("not possible").kind(), ErrorKind::InvalidArgument);
+    }
 }
 
 #[test]
@@ -218,19 +222,43 @@ fn threads_share_a_session_and_counts_stay_exact() {
     assert_eq!(info.iter().map(|object| (object.proxies(), object.pins)).collect::<Vec<_>>(), [(1, 0), (1, 0)]);
 }
 
+/// Where the broker listens.
+fn socket_of(manager: &Manager) -> PathBuf {
+    let folder = std::env::var_os("SHAREHOLD_DIR").map_or_else(
+        || {
+            let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+            let uid = std::fs::metadata("/proc/self").map(|me| MetadataExt::uid(&me)).expect("a uid");
+            runtime.map_or_else(|| format!("/tmp/sharehold-{uid}").into(), |runtime| runtime.join("sharehold"))
+        },
+        PathBuf::from,
+    );
+    folder.join(format!("{}.sock", manager.name()))
+}
+
+#[test]
+fn a_program_of_another_layout_is_refused_with_both_named() {
+    let (_broker, manager) = small("layout", 1 << 20);
+    let mut stream = UnixStream::connect(socket_of(&manager)).expect("it listens");
+    // Attach, request 1, 16 bytes: another fingerprint, version 1.
+    let mut attach = [0_u8; 40];
+    attach[..6].copy_from_slice(b"SHLD\x01\0");
+    attach[8] = 1;
+    attach[16] = 16;
+    attach[24..32].copy_from_slice(&0x0bad_1a10_0000_0001_u64.to_le_bytes());
+    attach[32] = 1;
+    stream.write_all(&attach).expect("sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer, then the end");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(answer.contains("the program has layout 1 with fingerprint 0bad1a1000000001"), "{answer}");
+    assert!(answer.contains("the broker layout 1 with"), "{answer}");
+    assert_eq!(manager.value(1_u8).expect("it serves").get().expect("read"), 1);
+}
+
 #[test]
 fn foreign_bytes_cost_their_sender_the_connection_and_nobody_else_anything() {
     let (_broker, manager) = small("hostile", 1 << 20);
-    let path = std::env::var_os("SHAREHOLD_DIR").map_or_else(
-        || {
-            let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(std::path::PathBuf::from);
-            let uid =
-                std::fs::metadata("/proc/self").map(|me| std::os::unix::fs::MetadataExt::uid(&me)).expect("a uid");
-            runtime.map_or_else(|| format!("/tmp/sharehold-{uid}").into(), |runtime| runtime.join("sharehold"))
-        },
-        std::path::PathBuf::from,
-    );
-    let socket = path.join(format!("{}.sock", manager.name()));
+    let socket = socket_of(&manager);
     let mut state = 1_u64;
     for round in 0..200 {
         let mut stream = UnixStream::connect(&socket).expect("it listens");

@@ -65,3 +65,63 @@ fn derive(input: DeriveInput) -> Result<proc_macro2::TokenStream> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use syn::parse_quote;
+
+    use super::derive;
+
+    #[test]
+    fn misuse_is_explained_in_a_sentence() {
+        let said = |input| derive(input).expect_err("refused").to_string();
+        assert_eq!(
+            said(parse_quote!(
+                enum Side {
+                    Buy,
+                    Sell,
+                }
+            )),
+            "only a struct can be Shareable: any bytes must be a valid value"
+        );
+        assert_eq!(
+            said(parse_quote!(
+                struct Pair<T> {
+                    first: T,
+                    second: T,
+                }
+            )),
+            "a Shareable struct can't be generic: its layout must be one"
+        );
+        assert_eq!(
+            said(parse_quote!(
+                struct Nothing;
+            )),
+            "a Shareable struct has fields: there is nothing to share in an empty one"
+        );
+        assert_eq!(
+            said(parse_quote!(
+                #[shareable(title = "x")]
+                struct Wrong {
+                    a: u8,
+                }
+            )),
+            "the only option is name = \"...\""
+        );
+    }
+
+    #[test]
+    fn every_field_is_in_the_fingerprint() {
+        let code = derive(parse_quote!(
+            #[shareable(name = "q")]
+            struct Quote {
+                bid: f64,
+                ask: f64,
+            }
+        ));
+        let code = code.expect("accepted").to_string();
+        for part in ["\"q\"", "\"bid\"", "\"ask\"", "offset_of"] {
+            assert!(code.contains(part), "{part} is not in {code}");
+        }
+    }
+}

@@ -52,8 +52,11 @@ impl Grants {
     pub(super) fn create(&mut self, create: &Create, to: SessionIndex) -> Result<(Granted, Pending)> {
         let invalid = |what: String| Error::new(ErrorKind::InvalidArgument, what);
         Kind::from_number(create.kind).ok_or_else(|| invalid(format!("there is no kind {}", create.kind)))?;
-        if !create.align.is_power_of_two() || create.align > 1 << 30 {
-            return Err(invalid(format!("nothing can be aligned to {}", create.align)));
+        if !create.align.is_power_of_two() || create.align > PAGE {
+            // Every process maps the region elsewhere, at some page.
+            return Err(
+                invalid(format!("nothing can be aligned to {}", create.align)).help("use a power of two up to 4096")
+            );
         }
         self.take_back();
         let record = TypeRecord {

@@ -130,7 +130,7 @@ impl Manager {
         self.array_aligned(len, 1)
     }
 
-    /// Shares an array of zeros that starts on a multiple of `align` bytes, a power of two.
+    /// Shares an array of zeros that starts on a multiple of `align` bytes, a power of two up to 4096, in every process.
     ///
     /// # Errors
     /// As [`Manager::array`], and `InvalidArgument`.

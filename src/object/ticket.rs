@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::Hasher;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -15,7 +16,7 @@ use crate::region::{ObjectId, Region};
 use crate::session::Hold;
 use crate::sync::atomic::Ordering;
 use crate::sys::clock;
-use crate::table::tickets::{self, MOST_USES, TicketPlace};
+use crate::table::tickets::{self, MOST_USES, Terms, TicketPlace};
 
 /// How often a ticket can be redeemed, and until when. Default: once, at any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +56,7 @@ impl Default for TicketOptions {
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Ticket {
-    broker: String,
+    broker: Arc<str>,
     body: [u8; BODY],
 }
 
@@ -74,9 +75,9 @@ impl Ticket {
         }
         let deadline = options.deadline.map_or(0, clock::boot_nanos_after);
         let region = session.region();
-        let place = session.with_lane(|lane| {
-            tickets::issue(region, session.index(), lane, hold.id(), options.uses, deadline, &session.ticket_hint)
-        })?;
+        let terms = Terms { uses: options.uses, deadline, issuer: session.pid() };
+        let place = session
+            .with_lane(|lane| tickets::issue(region, session.index(), lane, hold.id(), terms, &session.ticket_hint))?;
         if deadline != 0
             && let Some(link) = session.link()
         {
@@ -96,7 +97,7 @@ impl Ticket {
         put(&place.serial.to_le_bytes());
         let hash = sign(region, &body[..SIGNED]);
         body[SIGNED..].copy_from_slice(&hash.to_le_bytes());
-        Ok(Self { broker: session.broker_name().to_owned(), body })
+        Ok(Self { broker: Arc::clone(session.broker_name()), body })
     }
 
     /// The name of the broker that it belongs to.

@@ -27,7 +27,9 @@ pub(crate) const BIG: u64 = 1 << 20;
 /// It lives as long as a manager or any proxy does. In a forked child it does nothing: the row belongs to the parent.
 pub(crate) struct Session {
     region: Arc<Region>,
-    broker_name: String,
+    broker_name: Arc<str>,
+    /// Asked for once: the C library makes a system call of it.
+    pid: u32,
     index: SessionIndex,
     generation: Generation,
     token: ForkToken,
@@ -45,10 +47,11 @@ impl Session {
         }
         // Each process starts elsewhere in the ticket table, so that they do not meet.
         let stripe = u32::from(index.0).wrapping_mul(64) % region.capacities().tickets;
-        let broker_name = region.broker_name();
+        let broker_name = region.broker_name().into();
         Ok(Arc::new(Self {
             region,
             broker_name,
+            pid: std::process::id(),
             index,
             generation,
             token: ForkToken::of_this_process()?,
@@ -71,7 +74,11 @@ impl Session {
         &self.region
     }
 
-    pub(crate) fn broker_name(&self) -> &str {
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(crate) fn broker_name(&self) -> &Arc<str> {
         &self.broker_name
     }
 

@@ -66,6 +66,16 @@ pub(crate) struct TicketPlace {
     pub(crate) serial: u32,
 }
 
+/// What a new ticket is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) uses: u32,
+    /// See [`TicketEntry::deadline`].
+    pub(crate) deadline: u64,
+    /// Pid of the issuer.
+    pub(crate) issuer: u32,
+}
+
 /// What a ticket that can be redeemed still has.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LiveTicket {
@@ -92,8 +102,7 @@ pub(crate) fn issue(
     me: SessionIndex,
     lane: &AtomicU32,
     id: ObjectId,
-    uses: u32,
-    deadline: u64,
+    terms: Terms,
     hint: &AtomicU32,
 ) -> Result<TicketPlace> {
     let counting = Counting::new(region, me);
@@ -106,10 +115,10 @@ pub(crate) fn issue(
             return Err(Error::new(ErrorKind::TableFull, format!("object {id} is gone or has too many references")));
         }
         entry.object.store(id.to_bits(), Ordering::Relaxed);
-        entry.deadline.store(deadline, Ordering::Relaxed);
-        entry.issuer.store(std::process::id(), Ordering::Relaxed);
+        entry.deadline.store(terms.deadline, Ordering::Relaxed);
+        entry.issuer.store(terms.issuer, Ordering::Relaxed);
         // Release: whoever sees the ticket live sees its fields. Nobody else changes the word of an entry that is being built.
-        entry.word.store(word.live(uses).0, Ordering::Release);
+        entry.word.store(word.live(terms.uses).0, Ordering::Release);
         Ok(TicketPlace { index, serial: word.serial() })
     });
     // Release: an audit that sees the lane idle sees the ticket.

@@ -108,27 +108,12 @@ impl<'a> RobustLock<'a> {
                 }
                 continue;
             };
-            if spins < SPINS {
-                spins += 1;
-                std::hint::spin_loop();
-                continue;
-            }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
+            if !self.pause(word, owner, &mut spins, deadline, poisons, &is_dead) {
                 return None;
             }
-            if word & WAITERS == 0
-                && self.0.compare_exchange(word, word | WAITERS, Ordering::Relaxed, Ordering::Relaxed).is_err()
-            {
-                continue;
-            }
-            let slice = left.map_or(SLICE, |left| left.min(SLICE));
-            let slept = Instant::now();
-            futex::wait(self.0, word | WAITERS, slice);
-            // Others may sleep on: whoever comes from sleeping leaves the mark for them.
-            flags = WAITERS;
-            if slept.elapsed() >= SLICE && is_dead(owner) {
-                self.take_from(owner, poisons);
+            if spins >= SPINS {
+                // Others may sleep on: whoever comes from sleeping leaves the mark for them.
+                flags = WAITERS;
             }
         }
     }
@@ -179,26 +164,41 @@ impl<'a> RobustLock<'a> {
                 }
                 return true;
             };
-            if spins < SPINS {
-                spins += 1;
-                std::hint::spin_loop();
-                continue;
-            }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
+            if !self.pause(word, owner, &mut spins, deadline, poisons, &is_dead) {
                 return false;
             }
-            if word & WAITERS == 0
-                && self.0.compare_exchange(word, word | WAITERS, Ordering::Relaxed, Ordering::Relaxed).is_err()
-            {
-                continue;
-            }
-            let slept = Instant::now();
-            futex::wait(self.0, word | WAITERS, left.map_or(SLICE, |left| left.min(SLICE)));
-            if slept.elapsed() >= SLICE && is_dead(owner) {
-                self.take_from(owner, poisons);
-            }
         }
+    }
+
+    /// One round of waiting for the owner in `word`: spins at first, then sleeps for a slice and looks whether the owner lives. False: the time is over.
+    fn pause(
+        self,
+        word: u32,
+        owner: Owner,
+        spins: &mut u32,
+        deadline: Option<Instant>,
+        poisons: bool,
+        is_dead: impl Fn(Owner) -> bool,
+    ) -> bool {
+        if *spins < SPINS {
+            *spins += 1;
+            std::hint::spin_loop();
+            return true;
+        }
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return false;
+        }
+        let marked = word | WAITERS;
+        if word != marked && self.0.compare_exchange(word, marked, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return true;
+        }
+        let slept = Instant::now();
+        futex::wait(self.0, marked, left.map_or(SLICE, |left| left.min(SLICE)));
+        if slept.elapsed() >= SLICE && is_dead(owner) {
+            self.take_from(owner, poisons);
+        }
+        true
     }
 }
 

@@ -105,7 +105,7 @@ impl Manager {
     pub fn value<T: Shareable>(&self, value: T) -> Result<Value<T>> {
         let len = 2 * 8 * copy_words::<T>() as u64;
         let create = create_of::<T>(Kind::Value, len, align_of::<T>().max(8) as u64);
-        let (hold, _) = self.create(&create)?;
+        let hold = self.create(&create)?;
         let words: Payload<AtomicU64> = Payload::of(&hold)?;
         payload::store(words.words(&hold), &value);
         <Value<T> as crate::object::proxy::sealed::Typed>::of(hold)
@@ -182,7 +182,7 @@ impl Manager {
                 format!("{len} elements of {} bytes do not fit any memory", size_of::<T>()),
             )
         })?;
-        let (hold, _) = self.create(&create_of::<T>(Kind::Array, bytes, align.max(align_of::<T>()) as u64))?;
+        let hold = self.create(&create_of::<T>(Kind::Array, bytes, align.max(align_of::<T>()) as u64))?;
         let place: Payload<T> = Payload::of(&hold)?;
         // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
         fill(unsafe { place.slice_mut() })?;
@@ -207,7 +207,7 @@ impl Manager {
             len: bytes.len() as u64,
             align: align_of::<T::Archived>().max(16) as u64,
         };
-        let (hold, _) = self.create(&create)?;
+        let hold = self.create(&create)?;
         let place: Payload<u8> = Payload::of(&hold)?;
         // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
         unsafe { place.slice_mut() }.copy_from_slice(&bytes);
@@ -217,7 +217,7 @@ impl Manager {
     }
 
     /// Asks for an object, counts and claims it, and makes sure that its memory is there.
-    fn create(&self, create: &Create) -> Result<(Hold, ObjectId)> {
+    fn create(&self, create: &Create) -> Result<Hold> {
         self.session.check_ours()?;
         let body = message::archive(create)?;
         for _ in 0..TRIES {
@@ -230,7 +230,7 @@ impl Manager {
                 self.session.region().reserve(Offset(slot.offset.load(Ordering::Relaxed)), create.len)?;
             }
             slot.flags.fetch_or(FILLED, Ordering::Relaxed);
-            return Ok((hold, id));
+            return Ok(hold);
         }
         Err(Error::new(ErrorKind::BrokerGone, "the broker withdrew what it had granted"))
     }

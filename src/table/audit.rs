@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::counting::{Counting, SessionState};
+use super::counting::Counting;
 use super::refs::Refs;
 use super::{names, sessions, tickets};
 use crate::region::{ObjectId, Region, SessionIndex, SlotIndex};
@@ -75,7 +75,6 @@ pub(crate) fn stored_references(region: &Region) -> HashMap<ObjectId, u32> {
 /// The slots that are named in a lane of any session.
 pub(crate) fn slots_in_lanes(region: &Region) -> HashSet<SlotIndex> {
     sessions::attached(region)
-        .filter(|record| record.state != SessionState::Free)
         .filter_map(|record| region.session(record.index))
         .flat_map(|entry| entry.lanes.iter())
         .filter_map(|lane| lane.load(Ordering::Acquire).checked_sub(1))

@@ -1,5 +1,6 @@
 //! One error type: a stable kind, what happened, and what to do next.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// What went wrong, as a number that is shared with other languages. Numbers are never reused.
@@ -59,11 +60,25 @@ pub enum ErrorKind {
     ArchiveInvalid = 25,
     /// The proxy was inherited through `fork`; it does nothing in this process.
     Forked = 26,
+    /// The broker has no class of this name.
+    ClassNotFound = 27,
+    /// The class has no method of this name.
+    MethodNotFound = 28,
+    /// A method returned an error; [`Error::remote`] has all of it.
+    MethodFailed = 29,
+    /// A method panicked; [`Error::remote`] has all of it.
+    MethodPanicked = 30,
+    /// The call was cancelled by its caller.
+    Cancelled = 31,
+    /// A value can't be written as an argument or a result.
+    Unserializable = 32,
+    /// Two calls wait for each other's objects; this one gave way.
+    Deadlock = 33,
 }
 
 impl ErrorKind {
     /// Every kind there is, in the order of the numbers.
-    pub const ALL: [ErrorKind; 26] = [
+    pub const ALL: [ErrorKind; 33] = [
         ErrorKind::Os,
         ErrorKind::BrokerNotFound,
         ErrorKind::BrokerGone,
@@ -90,6 +105,13 @@ impl ErrorKind {
         ErrorKind::Damaged,
         ErrorKind::ArchiveInvalid,
         ErrorKind::Forked,
+        ErrorKind::ClassNotFound,
+        ErrorKind::MethodNotFound,
+        ErrorKind::MethodFailed,
+        ErrorKind::MethodPanicked,
+        ErrorKind::Cancelled,
+        ErrorKind::Unserializable,
+        ErrorKind::Deadlock,
     ];
 
     /// The kind of a number, as it comes over the control channel or from C.
@@ -112,8 +134,49 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     message: String,
-    help: &'static str,
+    help: Cow<'static, str>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    remote: Option<RemoteError>,
+}
+
+/// An error of a method, as it was in the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Default, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[non_exhaustive]
+pub struct RemoteError {
+    /// The error that the method returned, what caused it, what caused that, and so on. Never empty.
+    pub causes: Vec<Cause>,
+    /// Where it came about, then the call that had called it, and so on.
+    pub places: Vec<Place>,
+    /// The stack of the thread where it came about. Empty if the broker runs with `RUST_BACKTRACE=0`.
+    pub backtrace: String,
+}
+
+/// One error of a chain.
+#[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[non_exhaustive]
+pub struct Cause {
+    /// Its type, or an empty string: of what stands behind an error only the text can be known.
+    pub type_name: String,
+    /// What it says.
+    pub message: String,
+}
+
+/// A place in the program of the broker.
+#[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[non_exhaustive]
+pub struct Place {
+    /// Class and method, as `Account.withdraw`.
+    pub call: String,
+    /// Source file.
+    pub file: String,
+    /// Line in it.
+    pub line: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}:{}", self.call, self.file, self.line)
+    }
 }
 
 /// The result of any operation of this crate.
@@ -121,7 +184,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), help: "", source: None }))
+        Self(Box::new(Inner { kind, message: message.into(), help: Cow::Borrowed(""), source: None, remote: None }))
     }
 
     /// A system call that failed while `doing` something.
@@ -131,8 +194,13 @@ impl Error {
     }
 
     /// Adds what the user can do about it.
-    pub(crate) fn help(mut self, help: &'static str) -> Self {
-        self.0.help = help;
+    pub(crate) fn help(mut self, help: impl Into<Cow<'static, str>>) -> Self {
+        self.0.help = help.into();
+        self
+    }
+
+    pub(crate) fn with_remote(mut self, remote: Option<RemoteError>) -> Self {
+        self.0.remote = remote;
         self
     }
 
@@ -153,7 +221,12 @@ impl Error {
 
     /// What to do next, or an empty string.
     pub fn advice(&self) -> &str {
-        self.0.help
+        &self.0.help
+    }
+
+    /// Of an error of a method: its causes, its places and its backtrace in the broker.
+    pub fn remote(&self) -> Option<&RemoteError> {
+        self.0.remote.as_ref()
     }
 }
 
@@ -169,7 +242,11 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {self}", self.0.kind)
+        write!(f, "{:?}: {self}", self.0.kind)?;
+        match &self.0.remote {
+            Some(remote) if !remote.backtrace.is_empty() => write!(f, "\nin the broker:\n{}", remote.backtrace),
+            _ => Ok(()),
+        }
     }
 }
 

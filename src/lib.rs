@@ -17,7 +17,8 @@
 //! # Ok::<(), sharehold::Error>(())
 //! ```
 //!
-//! The layers, each of which uses only what stands left of it: `sys`, `sync`, `region`, `table`, `session`, `heap`, `object`, `control`, `broker`, `client`.
+//! The layers, each of which uses only what stands left of it: `sys`, `sync`, `region`, `table`, `session`, `heap`, `object`, `class`, `control`,
+//! `broker`, `client`.
 
 extern crate self as sharehold;
 
@@ -27,6 +28,7 @@ extern crate self as sharehold;
 struct Readme;
 
 mod broker;
+mod class;
 mod client;
 mod control;
 mod error;
@@ -39,16 +41,32 @@ mod sys;
 mod table;
 
 pub use broker::{Broker, BrokerBuilder, RunningBroker};
-pub use client::{
-    AuditReport, CheckReport, Holder, Manager, ManagerBuilder, ObjectInfo, PublishedName, Stats, TicketInfo, brokers,
-    check, redeem,
+pub use class::{
+    Class, ClassBuilder, ClassProxy, ClassTable, Dict, Key, List, MethodError, Namespace, caller, is_cancelled,
 };
-pub use error::{Error, ErrorKind, Result};
+pub use client::{
+    AuditReport, CheckReport, ClassInfo, Holder, Manager, ManagerBuilder, ObjectInfo, PublishedName, Stats, TicketInfo,
+    brokers, check, redeem,
+};
+pub use error::{Cause, Error, ErrorKind, Place, RemoteError, Result};
 pub use object::{
-    Archivable, Archive, Array, Kind, Object, Proxy, ReadGuard, Shareable, Ticket, TicketOptions, Value, WriteGuard,
+    Archivable, Archive, Array, CallScope, Canceller, Datum, Kind, Object, Proxy, ReadGuard, Shareable, Ticket,
+    TicketOptions, Value, Weak, WriteGuard,
 };
 pub use region::{Backing, ObjectId};
-pub use sharehold_macros::Shareable;
+pub use sharehold_macros::{Shareable, class};
 
 #[doc(hidden)]
 pub use object::schema::fingerprint as __fingerprint;
+
+/// For the code that the attribute `class` writes.
+#[doc(hidden)]
+pub mod __private {
+    pub use {linkme, serde};
+
+    pub use crate::broker::child::CLASSES;
+    pub use crate::class::generated::{DebugFallback, MaybeDebug};
+    pub use crate::class_proxy_traits as proxy_traits;
+    pub use crate::client::host;
+    pub use crate::object::transit::{deserialize_proxy, serialize_proxy};
+}

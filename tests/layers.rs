@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Left to right: each may use itself and what stands before it. `error` and `region::address` numbers are everybody's.
-const LAYERS: [&str; 10] =
-    ["sys", "sync", "region", "table", "session", "heap", "object", "control", "broker", "client"];
+const LAYERS: [&str; 11] =
+    ["sys", "sync", "region", "table", "session", "heap", "object", "class", "control", "broker", "client"];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

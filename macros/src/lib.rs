@@ -1,8 +1,10 @@
-//! Derive macros of `sharehold`; use them through that crate.
+//! Macros of `sharehold`; use them through that crate.
 
 use proc_macro::TokenStream;
-use quote::quote;
-use syn::{Data, DeriveInput, Error, Fields, LitStr, Result, parse_macro_input};
+use syn::{DeriveInput, Error, parse_macro_input};
+
+mod class;
+mod shareable;
 
 /// Makes a plain struct one that values and arrays can hold in shared memory.
 ///
@@ -10,118 +12,82 @@ use syn::{Data, DeriveInput, Error, Fields, LitStr, Result, parse_macro_input};
 /// `#[shareable(name = "...")]` gives another, so that two programs can call one layout differently.
 #[proc_macro_derive(Shareable, attributes(shareable))]
 pub fn shareable(input: TokenStream) -> TokenStream {
-    derive(parse_macro_input!(input as DeriveInput)).unwrap_or_else(Error::into_compile_error).into()
+    shareable::derive(parse_macro_input!(input as DeriveInput)).unwrap_or_else(Error::into_compile_error).into()
 }
 
-fn derive(input: DeriveInput) -> Result<proc_macro2::TokenStream> {
-    let Data::Struct(data) = &input.data else {
-        return Err(Error::new_spanned(
-            &input.ident,
-            "only a struct can be Shareable: any bytes must be a valid value",
-        ));
-    };
-    if !input.generics.params.is_empty() {
-        return Err(Error::new_spanned(&input.generics, "a Shareable struct can't be generic: its layout must be one"));
-    }
-    if matches!(data.fields, Fields::Unit) {
-        return Err(Error::new_spanned(
-            &input.ident,
-            "a Shareable struct has fields: there is nothing to share in an empty one",
-        ));
-    }
-    let mut name = input.ident.to_string();
-    for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("shareable")) {
-        attribute.parse_nested_meta(|meta| {
-            if !meta.path.is_ident("name") {
-                return Err(meta.error("the only option is name = \"...\""));
-            }
-            name = meta.value()?.parse::<LitStr>()?.value();
-            Ok(())
-        })?;
-    }
-    let ident = &input.ident;
-    let fields = data.fields.members().zip(data.fields.iter()).map(|(member, field)| {
-        let (label, kind) = (
-            match &member {
-                syn::Member::Named(name) => name.to_string(),
-                syn::Member::Unnamed(index) => index.index.to_string(),
-            },
-            &field.ty,
-        );
-        quote!((#label, ::core::mem::offset_of!(#ident, #member), <#kind as ::sharehold::Shareable>::FINGERPRINT))
-    });
-    Ok(quote! {
-        impl ::sharehold::Shareable for #ident {
-            const FINGERPRINT: u64 = ::sharehold::__fingerprint(
-                #name,
-                ::core::mem::size_of::<#ident>(),
-                ::core::mem::align_of::<#ident>(),
-                &[#(#fields),*],
-            );
-
-            fn type_name() -> ::std::string::String {
-                ::std::string::String::from(#name)
-            }
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use syn::parse_quote;
-
-    use super::derive;
-
-    #[test]
-    fn misuse_is_explained_in_a_sentence() {
-        let said = |input| derive(input).expect_err("refused").to_string();
-        assert_eq!(
-            said(parse_quote!(
-                enum Side {
-                    Buy,
-                    Sell,
-                }
-            )),
-            "only a struct can be Shareable: any bytes must be a valid value"
-        );
-        assert_eq!(
-            said(parse_quote!(
-                struct Pair<T> {
-                    first: T,
-                    second: T,
-                }
-            )),
-            "a Shareable struct can't be generic: its layout must be one"
-        );
-        assert_eq!(
-            said(parse_quote!(
-                struct Nothing;
-            )),
-            "a Shareable struct has fields: there is nothing to share in an empty one"
-        );
-        assert_eq!(
-            said(parse_quote!(
-                #[shareable(title = "x")]
-                struct Wrong {
-                    a: u8,
-                }
-            )),
-            "the only option is name = \"...\""
-        );
-    }
-
-    #[test]
-    fn every_field_is_in_the_fingerprint() {
-        let code = derive(parse_quote!(
-            #[shareable(name = "q")]
-            struct Quote {
-                bid: f64,
-                ask: f64,
-            }
-        ));
-        let code = code.expect("accepted").to_string();
-        for part in ["\"q\"", "\"bid\"", "\"ask\"", "offset_of"] {
-            assert!(code.contains(part), "{part} is not in {code}");
-        }
-    }
+/// Makes a type a class: the broker hosts its objects, and other processes call their methods through proxies.
+///
+/// It stands on an inherent `impl` block, which stays as it is.
+///
+/// ```ignore
+/// pub struct Magnifier {
+///     factor: f64,
+/// }
+///
+/// #[sharehold::class]
+/// impl Magnifier {
+///     /// Creates a magnifier.
+///     pub fn new(factor: f64) -> Self {
+///         Self { factor }
+///     }
+///
+///     /// Magnifies a number.
+///     pub fn scale(&self, x: f64) -> f64 {
+///         self.factor * x
+///     }
+///
+///     /// Changes the factor.
+///     pub fn set(&mut self, factor: f64) {
+///         self.factor = factor;
+///     }
+/// }
+///
+/// let lens = MagnifierProxy::new(&manager, 2.0)?;
+/// assert_eq!(lens.scale(21.0)?, 42.0);
+/// ```
+///
+/// # What it generates
+///
+/// - A proxy, `MagnifierProxy`: a counted reference to a hosted object. It has each method of the class under the same name and with the same
+///   documentation; that of the block is the proxy's own. All its methods take `&self` and return `sharehold::Result`, because the broker may be gone; so `Result<T, E>` becomes
+///   `sharehold::Result<T>` with the error inside. A `Result` is known by its name, so an alias of it is called `Result` too.
+/// - `impl Class for Magnifier` with the table of what can be called, and `impl ClassProxy for MagnifierProxy`.
+/// - The entry by which every broker that runs this program, or one that links this crate, knows the class.
+///
+/// # What can be called
+///
+/// - Every `pub fn` with `&self`. Such calls run at the same time.
+/// - Every `pub fn` with `&mut self`. Such a call has the object for itself.
+/// - The constructor: the `pub fn new` without `self`, or the function marked `#[constructor]`, also a private one. Its proxy's counterpart takes
+///   the manager first. It returns `Self` or a `Result` of it. If it returns anything else, then that is a proxy of an object that exists already,
+///   and creating gives that object to the caller.
+///
+/// Functions that are private or `pub(crate)`, constants and types are left alone.
+///
+/// # Marks on functions
+///
+/// - `#[constructor]` makes a function of any name the constructor.
+/// - `#[proxy]`: the broker hosts what the method returns, and the caller gets a proxy of it. The method returns an object of a class or a `Result`
+///   of one.
+/// - `#[references]`, at most once and with any visibility, on `fn held(&self, visit: &mut dyn FnMut(&sharehold::Object))`: calls `visit` with every
+///   proxy that the object holds, so that the broker finds objects that only hold each other. It is not callable.
+///
+/// # Arguments and results
+///
+/// They travel between processes, so they are owned and serializable with `serde`, with two conveniences:
+///
+/// - An argument of type `&T` travels as what `T` is owned as, for instance `&str` as a `String`. The proxy takes a reference too.
+/// - An argument of type `impl Into<T>` travels as a `T`. The proxy takes `impl Into<T>` too.
+///
+/// Neither the type nor a method of it is generic, and no method is async or unsafe or named as one that every proxy has: `clone`, `id`, `ticket`,
+/// `ticket_with`, `object`, `from_object`, `downgrade`.
+///
+/// # Options
+///
+/// - `name = "Lens"` is the name by which processes know the class. By default it is the type's own.
+/// - `proxy = LensProxy` is the name of the generated proxy. By default it is the type's with `Proxy` after it.
+/// - `internal`: objects of this class can't be created from outside the broker; they only come from other objects' methods.
+#[proc_macro_attribute]
+pub fn class(options: TokenStream, item: TokenStream) -> TokenStream {
+    class::expand(options.into(), item.into()).into()
 }

@@ -12,10 +12,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::config::Config;
 use super::server::Server;
+use crate::class::ClassTable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::process;
 
@@ -108,13 +110,32 @@ extern "C" fn constructor() {
     std::process::exit(code);
 }
 
+/// Every class of this program that was declared with the attribute, collected by the linker.
+#[doc(hidden)]
+#[linkme::distributed_slice]
+pub static CLASSES: [fn() -> ClassTable];
+
+fn classes_of_this_program(names: &[String]) -> Result<Vec<Arc<ClassTable>>> {
+    let all: Vec<ClassTable> = CLASSES.iter().map(|table| table()).collect();
+    let mut wanted = Vec::new();
+    for table in all {
+        if names.contains(&table.name) && wanted.iter().all(|other: &Arc<ClassTable>| other.name != table.name) {
+            wanted.push(Arc::new(table));
+        }
+    }
+    match names.iter().find(|name| wanted.iter().all(|table| table.name != **name)) {
+        Some(missing) => Err(Error::new(ErrorKind::ClassNotFound, format!("this program has no class '{missing}'"))),
+        None => Ok(wanted),
+    }
+}
+
 /// Serves until the parent ends. Returns the exit code.
 fn serve_parent(role: &str) -> i32 {
     let parent = rustix::process::getppid();
     let Ok(stdin) = std::io::stdin().as_fd().try_clone_to_owned() else { return 1 };
     let mut lifeline = UnixStream::from(stdin);
     let server = role.parse::<Config>().and_then(|config| {
-        let mut server = Server::new(&config)?;
+        let mut server = Server::new(&config, &classes_of_this_program(&config.classes)?)?;
         server
             .stop_on(lifeline.as_fd().try_clone_to_owned().map_err(|error| Error::os("keep a descriptor", error))?)?;
         if let Some(parent) = parent {

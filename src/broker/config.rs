@@ -3,9 +3,11 @@
 use std::fmt;
 use std::os::unix::net::UnixStream;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::server::Server;
+use crate::class::{Class, ClassTable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::Backing;
 use crate::region::layout::{Capacities, PAGE};
@@ -17,6 +19,8 @@ pub(crate) struct Config {
     pub(crate) name: String,
     pub(crate) backing: Backing,
     pub(crate) capacities: Capacities,
+    /// Classes that a child is to serve: it finds them in its own program.
+    pub(crate) classes: Vec<String>,
 }
 
 impl Default for Config {
@@ -32,6 +36,7 @@ impl Default for Config {
                 types: 1024,
                 heap: (process::total_memory() / 2).max(64 << 20) / PAGE * PAGE,
             },
+            classes: Vec::new(),
         }
     }
 }
@@ -56,7 +61,8 @@ impl fmt::Display for Config {
             f,
             "{}\t{segment}\t{}\t{}\t{}\t{}\t{}\t{}",
             self.name, c.sessions, c.objects, c.tickets, c.names, c.types, c.heap
-        )
+        )?;
+        self.classes.iter().try_for_each(|class| write!(f, "\t{class}"))
     }
 }
 
@@ -78,6 +84,7 @@ impl FromStr for Config {
                     types: number(6)?,
                     heap: fields.get(7)?.parse().ok()?,
                 },
+                classes: fields.get(8..).unwrap_or_default().iter().map(|class| (*class).to_owned()).collect(),
             })
         };
         config().ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "this is not a broker's configuration"))
@@ -156,7 +163,7 @@ pub struct Broker(());
 impl Broker {
     /// Sets up a broker, named "default" unless told otherwise.
     pub fn builder() -> BrokerBuilder {
-        BrokerBuilder { config: Config::default() }
+        BrokerBuilder { config: Config::default(), classes: Vec::new() }
     }
 
     /// Runs a broker of this name in the foreground: [`BrokerBuilder::serve`].
@@ -172,10 +179,24 @@ impl Broker {
 #[derive(Debug, Clone)]
 pub struct BrokerBuilder {
     config: Config,
+    classes: Vec<Arc<ClassTable>>,
 }
 
 impl BrokerBuilder {
     config_setters!();
+
+    /// Hosts objects of a class.
+    #[must_use]
+    pub fn class<T: Class>(self) -> Self {
+        self.class_table(T::table())
+    }
+
+    /// Hosts objects of a class that was made by hand.
+    #[must_use]
+    pub fn class_table(mut self, table: ClassTable) -> Self {
+        self.classes.push(Arc::new(table));
+        self
+    }
 
     /// Runs the broker in this thread until SIGTERM, SIGINT or SIGHUP comes or a client asks it to shut down, and ends in order.
     ///
@@ -193,7 +214,7 @@ impl BrokerBuilder {
     /// As [`BrokerBuilder::serve`].
     pub fn serve_with(self, on_ready: impl FnOnce(&str)) -> Result<()> {
         let signals = signals::termination()?;
-        let mut server = Server::new(&self.config)?;
+        let mut server = Server::new(&self.config, &self.classes)?;
         server.stop_on(signals)?;
         on_ready(&self.config.name);
         server.run()
@@ -204,7 +225,7 @@ impl BrokerBuilder {
     /// # Errors
     /// As [`BrokerBuilder::serve`].
     pub fn spawn(self) -> Result<RunningBroker> {
-        let mut server = Server::new(&self.config)?;
+        let mut server = Server::new(&self.config, &self.classes)?;
         let (stop, stopped) = UnixStream::pair().map_err(|error| Error::os("make a socket pair", error))?;
         server.stop_on(stopped.into())?;
         let thread = std::thread::Builder::new()

@@ -28,12 +28,24 @@ pub(super) struct Pending {
     refs: Refs,
 }
 
+/// What a slot stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// Free, or an object without bytes.
+    Nothing,
+    Bytes(Extent),
+    /// An object of a class.
+    Hosted(ObjectId),
+}
+
 pub(super) struct Grants {
     region: Arc<Region>,
     heap: Extents,
-    /// The memory of each slot that has been used; what the slot itself says may have been changed by others.
-    extents: Vec<Option<Extent>>,
+    /// What each slot that has been used stands for; what the slot itself says may have been changed by others.
+    contents: Vec<Content>,
     free_slots: Vec<SlotIndex>,
+    /// Hosted objects whose slots were freed, to be dropped by the host.
+    buried: Vec<ObjectId>,
     /// Whether memory was freed since the heap was last cooled.
     may_cool: bool,
 }
@@ -41,7 +53,7 @@ pub(super) struct Grants {
 impl Grants {
     pub(super) fn new(region: Arc<Region>) -> Self {
         let heap = Extents::new(region.capacities().heap);
-        Self { region, heap, extents: Vec::new(), free_slots: Vec::new(), may_cool: false }
+        Self { region, heap, contents: Vec::new(), free_slots: Vec::new(), buried: Vec::new(), may_cool: false }
     }
 
     pub(super) fn heap(&self) -> &Extents {
@@ -51,7 +63,8 @@ impl Grants {
     /// Grants an object to a session. Nothing is counted yet: the client counts, then claims.
     pub(super) fn create(&mut self, create: &Create, to: SessionIndex) -> Result<(Granted, Pending)> {
         let invalid = |what: String| Error::new(ErrorKind::InvalidArgument, what);
-        Kind::from_number(create.kind).ok_or_else(|| invalid(format!("there is no kind {}", create.kind)))?;
+        let kind =
+            Kind::from_number(create.kind).ok_or_else(|| invalid(format!("there is no kind {}", create.kind)))?;
         if !create.align.is_power_of_two() || create.align > PAGE {
             // Every process maps the region elsewhere, at some page.
             return Err(
@@ -83,10 +96,14 @@ impl Grants {
         let refs = Refs(slot.refs.load(Ordering::Relaxed)).granted(to);
         // Release: whoever sees the slot granted, or anything later, sees the words above. Only the broker changes a free slot.
         slot.refs.store(refs.0, Ordering::Release);
-        self.extents[index.0 as usize] = extent;
+        let id = ObjectId::new(index, generation);
+        self.contents[index.0 as usize] = match extent {
+            Some(extent) => Content::Bytes(extent),
+            None if kind == Kind::Hosted => Content::Hosted(id),
+            None => Content::Nothing,
+        };
         region.header().granted.fetch_add(1, Ordering::Relaxed);
-        let object = ObjectId::new(index, generation).to_bits();
-        Ok((Granted { object, refs: refs.0, warm: u64::from(warm) }, Pending { slot: index, refs }))
+        Ok((Granted { object: id.to_bits(), refs: refs.0, warm: u64::from(warm) }, Pending { slot: index, refs }))
     }
 
     /// Takes a grant back that was never claimed.
@@ -99,12 +116,17 @@ impl Grants {
         }
     }
 
+    /// The hosted objects that have died since this was last asked.
+    pub(super) fn buried(&mut self) -> Vec<ObjectId> {
+        std::mem::take(&mut self.buried)
+    }
+
     fn free_slot(&mut self) -> Result<SlotIndex> {
         if let Some(index) = self.free_slots.pop() {
             return Ok(index);
         }
         const { assert!(MAX_OBJECTS < u32::MAX) };
-        let index = self.extents.len() as u32;
+        let index = self.contents.len() as u32;
         let most = self.region.capacities().objects;
         if index >= most {
             return Err(Error::new(ErrorKind::TableFull, format!("all {most} objects are in use"))
@@ -115,7 +137,7 @@ impl Grants {
             let count = u64::from(SLOTS_AT_ONCE.min(most - index));
             self.region.reserve(Offset(self.region.map().slots + u64::from(index) * size), count * size)?;
         }
-        self.extents.push(None);
+        self.contents.push(Content::Nothing);
         self.region.header().slots_used.store(index + 1, Ordering::Release);
         Ok(SlotIndex(index))
     }
@@ -159,7 +181,7 @@ impl Grants {
         // Acquire: pairs with the winners' pushes.
         let mut next = returned.swap(0, Ordering::AcqRel);
         // The links are in memory that others may write: a ring in them ends the walk.
-        for _ in 0..self.extents.len() {
+        for _ in 0..self.contents.len() {
             let Some(index) = next.checked_sub(1).map(SlotIndex) else { return };
             let Some(slot) = region.slot(index) else { break };
             next = slot.next.load(Ordering::Relaxed);
@@ -173,21 +195,25 @@ impl Grants {
     /// Frees a slot if it is dead. Returns whether it was.
     pub(super) fn free(&mut self, index: SlotIndex) -> bool {
         let region = Arc::clone(&self.region);
-        let (Some(slot), Some(extent)) = (region.slot(index), self.extents.get_mut(index.0 as usize)) else {
+        let (Some(slot), Some(content)) = (region.slot(index), self.contents.get_mut(index.0 as usize)) else {
             return false;
         };
         let refs = Refs(slot.refs.load(Ordering::Acquire));
         if !matches!(refs.state(), State::Dead(_)) {
             return false;
         }
-        if let Some(extent) = extent.take() {
-            if slot.flags.load(Ordering::Relaxed) & FILLED != 0 {
-                self.heap.set_present(extent);
+        match std::mem::replace(content, Content::Nothing) {
+            Content::Nothing => {}
+            Content::Bytes(extent) => {
+                if slot.flags.load(Ordering::Relaxed) & FILLED != 0 {
+                    self.heap.set_present(extent);
+                }
+                if !self.heap.release(extent) {
+                    tracing::error!(slot = index.0, ?extent, "the books of the heap are wrong");
+                }
+                self.may_cool |= extent.len >= PAGE;
             }
-            if !self.heap.release(extent) {
-                tracing::error!(slot = index.0, ?extent, "the books of the heap are wrong");
-            }
-            self.may_cool |= extent.len >= PAGE;
+            Content::Hosted(id) => self.buried.push(id),
         }
         slot.refs.store(refs.free().0, Ordering::Release);
         // A generation that would start again could be taken for an earlier one: such a slot is never used again.

@@ -1,11 +1,16 @@
 //! The process that owns a region: grants objects, keeps the directory, and gives back what the dead held.
 //!
-//! One thread, one event loop: nothing it does waits for a client. [`grants`] has the books, [`sweep`] the end of a session, [`server`] the loop,
-//! [`child`] the way in which a program becomes the broker of another.
+//! [`server`] is the event loop, which never waits for a client or a method. [`host`] has the hosted objects, [`callers`] the threads that call them,
+//! [`mailbox`] what those want from the loop. [`grants`] has the books, [`sweep`] the end of a session, [`collect`] finds cycles, [`child`] is the way in which a
+//! program becomes the broker of another.
 
+mod callers;
 pub(crate) mod child;
+mod collect;
 pub(crate) mod config;
 mod grants;
+pub(crate) mod host;
+mod mailbox;
 mod peer;
 mod server;
 mod sweep;

@@ -4,18 +4,21 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use super::grants::Pending;
 use crate::control::message::{Announced, HEAD, Head, LONGEST_BODY, Request, protocol};
 use crate::error::Result;
 use crate::region::SessionIndex;
 use crate::sys::socket::{self, Peer};
+use crate::table::tickets::LiveTicket;
 
 /// Bytes of replies that a client may leave unread before it is cut off.
 const MOST_UNREAD: usize = 1 << 20;
 
 pub(super) struct Connection {
-    pub(super) stream: UnixStream,
+    /// Shared with those who end a call from outside.
+    pub(super) stream: Arc<UnixStream>,
     pub(super) peer: Peer,
     /// Set by attach and join.
     pub(super) session: Option<SessionIndex>,
@@ -23,6 +26,8 @@ pub(super) struct Connection {
     pub(super) is_first: bool,
     /// The last grant, until the next message shows that it has arrived.
     pub(super) pending: Option<Pending>,
+    /// The references in the last result, until the next message shows that it has arrived.
+    pub(super) issued: Vec<LiveTicket>,
     pub(super) writing: bool,
     received: Vec<u8>,
     unsent: VecDeque<u8>,
@@ -38,29 +43,42 @@ pub(super) struct Asked {
 impl Connection {
     pub(super) fn new(stream: UnixStream, peer: Peer) -> Self {
         Self {
-            stream,
+            stream: Arc::new(stream),
             peer,
             session: None,
             is_first: false,
             pending: None,
+            issued: Vec::new(),
             writing: false,
             received: Vec::new(),
             unsent: VecDeque::new(),
         }
     }
 
+    /// A further message has come: the client has dealt with the last answer.
+    pub(super) fn arrived(&mut self) {
+        self.pending = None;
+        self.issued.clear();
+    }
+
     /// Reads what is there. `Ok(false)`: the other end has closed.
     pub(super) fn read(&mut self) -> io::Result<bool> {
-        let mut chunk = [0; 4096];
-        match socket::receive_some(&self.stream, &mut chunk) {
-            Ok(0) => Ok(false),
-            Ok(received) => {
-                self.received.extend_from_slice(&chunk[..received]);
-                Ok(true)
-            }
+        match self.read_with(socket::receive_now) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-            Err(error) => Err(error),
+            other => other,
         }
+    }
+
+    /// As [`Connection::read`], but waits until something is there, or the socket's timeout is over.
+    pub(super) fn read_waiting(&mut self) -> io::Result<bool> {
+        self.read_with(socket::receive_some)
+    }
+
+    fn read_with(&mut self, receive: fn(&UnixStream, &mut [u8]) -> io::Result<usize>) -> io::Result<bool> {
+        let mut chunk = [0; 4096];
+        let received = receive(&self.stream, &mut chunk)?;
+        self.received.extend_from_slice(&chunk[..received]);
+        Ok(received > 0)
     }
 
     /// The next whole request, if it has arrived.
@@ -98,7 +116,7 @@ impl Connection {
     }
 
     fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        match socket::send_some(&self.stream, bytes) {
+        match socket::send_now(&self.stream, bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             other => other,
         }

@@ -1,20 +1,26 @@
-//! The event loop.
+//! The event loop: accepts, answers all that takes no time, and hands connections that call to threads.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use raw_sync::Timeout;
 use raw_sync::locks::LockImpl;
 
+use super::callers::Callers;
 use super::config::Config;
-use super::grants::Grants;
+use super::host::Host;
+use super::mailbox::{Errand, Mailbox};
 use super::peer::{Asked, Connection};
 use super::sweep::sweep;
+use crate::class::ClassTable;
 use crate::control::message::{self, At, Attach, AuditDone, Create, HeapUse, Join, Named, Publish, Request, Welcome};
 use crate::error::{Error, ErrorKind, Result};
+use crate::object::Kind;
+use crate::object::transit::Written;
 use crate::region::layout::{BrokerState, FINGERPRINT, Map, VERSION};
 use crate::region::region::check_layout;
 use crate::region::{Backing, ObjectId, Offset, Region, SessionIndex, SlotIndex};
@@ -30,7 +36,8 @@ use crate::table::{names, sessions, tickets};
 
 const LISTENER: u64 = 0;
 const STOP: u64 = 1;
-/// Keys of sessions' pidfds start here; keys of connections go from 2 up and never come near.
+const BELL: u64 = 2;
+/// Keys of sessions' pidfds start here; keys of connections go from 3 up and never come near.
 const PIDFDS: u64 = 1 << 48;
 
 /// How soon a slot is audited again that a living process was working on.
@@ -42,6 +49,15 @@ struct Attached {
     pidfd: OwnedFd,
     token: u64,
     pid: u32,
+}
+
+/// How long methods that run at the end of the broker may take.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A connection that a thread serves.
+struct Away {
+    stream: Arc<UnixStream>,
+    session: Option<SessionIndex>,
 }
 
 /// A client that waits for a name.
@@ -56,11 +72,14 @@ pub(super) struct Server {
     region: Arc<Region>,
     /// The broker is a session like any other.
     session: Arc<Session>,
-    grants: Grants,
+    host: Arc<Host>,
+    callers: Arc<Callers>,
+    mailbox: Arc<Mailbox>,
     poller: Poller,
     listener: UnixListener,
     stop: Vec<OwnedFd>,
     connections: HashMap<u64, Connection>,
+    away: HashMap<u64, Away>,
     next_key: u64,
     sessions: HashMap<SessionIndex, Attached>,
     waiting: Vec<Waiting>,
@@ -75,7 +94,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Claims the name, makes the region and listens.
-    pub(super) fn new(config: &Config) -> Result<Self> {
+    pub(super) fn new(config: &Config, classes: &[Arc<ClassTable>]) -> Result<Self> {
         config.check()?;
         let claim = Claim::take(&config.name)?;
         remove_stale_segment(&config.name)?;
@@ -96,17 +115,23 @@ impl Server {
         let listener = socket::listen(claim.socket_path())?;
         let poller = Poller::new()?;
         poller.add(&listener, LISTENER)?;
+        let mailbox = Arc::new(Mailbox::new()?);
+        poller.add(mailbox.bell(), BELL)?;
+        let host = Host::new(Arc::clone(&session), classes, Arc::clone(&mailbox))?;
         region.header().broker_state.store(BrokerState::Serving as u32, Ordering::Release);
         tracing::info!(broker = config.name, bytes = len, "serving");
         Ok(Self {
-            grants: Grants::new(Arc::clone(&region)),
+            callers: Callers::new(&host, Arc::clone(&mailbox)),
+            host,
+            mailbox,
             region,
             session,
             poller,
             listener,
             stop: Vec::new(),
             connections: HashMap::new(),
-            next_key: 2,
+            away: HashMap::new(),
+            next_key: 3,
             sessions: HashMap::new(),
             waiting: Vec::new(),
             deadlines: BTreeSet::new(),
@@ -127,7 +152,7 @@ impl Server {
     pub(super) fn run(mut self) -> Result<()> {
         while !self.stopping {
             // Memory goes back to the system in small pieces, when nobody asks for anything.
-            let idle = if self.grants.cool() { Some(Duration::ZERO) } else { self.until_next_deadline() };
+            let idle = if self.host.books().cool() { Some(Duration::ZERO) } else { self.until_next_deadline() };
             for ready in self.poller.wait(idle)? {
                 self.handle(ready);
             }
@@ -138,6 +163,11 @@ impl Server {
         for connection in self.connections.values_mut() {
             let _ = connection.flush();
         }
+        for away in self.away.values() {
+            let _ = away.stream.shutdown(Shutdown::Both);
+        }
+        self.callers.stop(STOP_PATIENCE);
+        self.host.clear();
         self.region.header().broker_state.store(BrokerState::Stopped as u32, Ordering::Release);
         release_structure(&self.session);
         tracing::info!("stopped");
@@ -156,6 +186,7 @@ impl Server {
         match ready.key {
             LISTENER => self.accept(),
             STOP => self.stopping = true,
+            BELL => self.run_errands(),
             key if key >= PIDFDS => self.end_session(SessionIndex((key - PIDFDS) as u16), "its process has ended"),
             key => {
                 if ready.writable {
@@ -179,11 +210,7 @@ impl Server {
                     return;
                 }
             };
-            let welcomed = stream
-                .set_nonblocking(true)
-                .map_err(|error| Error::os("set up a connection", error))
-                .and_then(|()| socket::peer(&stream));
-            match welcomed {
+            match socket::peer(&stream) {
                 Ok(peer) if peer.uid == rustix::process::geteuid().as_raw() => {
                     let key = self.next_key;
                     self.next_key += 1;
@@ -207,9 +234,16 @@ impl Server {
             Ok(false) => return self.close(key, None),
             Err(error) => return self.close(key, Some(&error.to_string())),
         }
+        self.answer_received(key);
+    }
+
+    fn answer_received(&mut self, key: u64) {
         loop {
             let Some(connection) = self.connections.get_mut(&key) else { return };
             match connection.next() {
+                Ok(Some(asked)) if asked.request.is_call() && connection.session.is_some() => {
+                    self.hand_over(key, asked)
+                }
                 Ok(Some(asked)) => self.answer(key, &asked),
                 Ok(None) => return,
                 Err(error) => return self.close(key, Some(error.message())),
@@ -219,9 +253,8 @@ impl Server {
 
     fn answer(&mut self, key: u64, asked: &Asked) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
-        // A client asks again only after it has dealt with the last answer.
-        connection.pending = None;
-        let session = connection.session;
+        connection.arrived();
+        let (session, pid) = (connection.session, connection.peer.pid);
         let result = match (asked.request, session) {
             (Request::Attach, None) => return self.attach(key, asked),
             (Request::Join, None) => self.join(key, asked),
@@ -237,21 +270,14 @@ impl Server {
                 }
                 return;
             }
-            (Request::Returned, Some(_)) => return self.grants.take_back(),
+            (Request::Returned, Some(_)) => return self.host.take_back(),
             (Request::Wait, Some(_)) => match self.wait(key, asked) {
                 Ok(true) => Ok(Vec::new()),
                 Ok(false) => return,
                 Err(error) => Err(error),
             },
             (Request::Create, Some(session)) => self.create(key, asked, session),
-            (Request::Publish, Some(_)) => self.publish(key, asked),
-            (Request::Unpublish, Some(_)) => self.unpublish(asked),
-            (Request::Audit, Some(_)) => Ok(bytemuck::bytes_of(&self.audit_all()).to_vec()),
-            (Request::Usage, Some(_)) => Ok(bytemuck::bytes_of(&self.heap_use()).to_vec()),
-            (Request::Shutdown, Some(_)) => {
-                self.stopping = true;
-                Ok(Vec::new())
-            }
+            (request, Some(_)) => self.perform(request, &asked.body, pid),
         };
         let bytes = match &result {
             Ok(body) => message::reply(asked.request, asked.id, body),
@@ -261,6 +287,66 @@ impl Server {
         if matches!(&result, Err(error) if error.kind() == ErrorKind::Protocol) {
             self.close(key, result.err().as_ref().map(Error::message));
         }
+    }
+
+    /// Does what a client or a method asks, of which the answer is there at once.
+    fn perform(&mut self, request: Request, body: &[u8], pid: u32) -> Result<Vec<u8>> {
+        match request {
+            Request::Publish => self.publish(body, pid),
+            Request::Unpublish => self.unpublish(body),
+            Request::Audit => Ok(bytemuck::bytes_of(&self.audit_all()).to_vec()),
+            Request::Usage => Ok(bytemuck::bytes_of(&self.heap_use()).to_vec()),
+            Request::ClearPoison => self.host.clear_poison(&message::fixed(body)?).map(|()| Vec::new()),
+            Request::Shutdown => {
+                self.stopping = true;
+                Ok(Vec::new())
+            }
+            other => Err(message::protocol(format!("{other:?} can't be asked here"))),
+        }
+    }
+
+    /// Gives a connection that calls to a thread.
+    fn hand_over(&mut self, key: u64, asked: Asked) {
+        let Some(connection) = self.connections.remove(&key) else { return };
+        self.poller.remove(&connection.stream);
+        self.away.insert(key, Away { stream: Arc::clone(&connection.stream), session: connection.session });
+        self.callers.serve(key, connection, asked);
+    }
+
+    fn run_errands(&mut self) {
+        for errand in self.mailbox.take() {
+            match errand {
+                Errand::Back { key, connection, asked, fault, closed } => {
+                    self.come_back(key, connection, asked, closed, fault.as_deref());
+                }
+                Errand::Ask { request, body, answer } => {
+                    // The method may have given up.
+                    let _ = answer.send(self.perform(request, &body, std::process::id()));
+                }
+                Errand::Deadline(at) => {
+                    self.deadlines.insert(at);
+                }
+            }
+        }
+        self.host.take_back();
+    }
+
+    /// Takes a connection back from its thread.
+    fn come_back(&mut self, key: u64, connection: Connection, asked: Option<Asked>, closed: bool, fault: Option<&str>) {
+        if self.away.remove(&key).is_none() {
+            // Its session has ended meanwhile, and another process may have its number.
+            return self.give_up(&connection);
+        }
+        let watched = self.poller.add(&connection.stream, key);
+        self.connections.insert(key, connection);
+        if closed || watched.is_err() {
+            return self.close(key, fault);
+        }
+        if let Some(asked) = asked {
+            self.answer(key, &asked);
+        }
+        // What the thread has read already brings no event.
+        self.answer_received(key);
     }
 
     fn attach(&mut self, key: u64, asked: &Asked) {
@@ -335,17 +421,24 @@ impl Server {
 
     fn create(&mut self, key: u64, asked: &Asked, session: SessionIndex) -> Result<Vec<u8>> {
         let create: Create = message::unarchive(&asked.body)?;
-        let (granted, pending) = self.grants.create(&create, session)?;
+        if create.kind == Kind::Hosted as u32 {
+            return Err(Error::new(ErrorKind::InvalidArgument, "a hosted object is created by its class"));
+        }
+        let (created, buried) = {
+            let mut books = self.host.books();
+            (books.create(&create, session), books.buried())
+        };
+        self.host.bury(&buried);
+        let (granted, pending) = created?;
         if let Some(connection) = self.connections.get_mut(&key) {
             connection.pending = Some(pending);
         }
         Ok(bytemuck::bytes_of(&granted).to_vec())
     }
 
-    fn publish(&mut self, key: u64, asked: &Asked) -> Result<Vec<u8>> {
-        let publish: Publish = message::unarchive(&asked.body)?;
+    fn publish(&mut self, body: &[u8], publisher: u32) -> Result<Vec<u8>> {
+        let publish: Publish = message::unarchive(body)?;
         names::check_name(&publish.name)?;
-        let publisher = self.connections.get(&key).map_or(0, |connection| connection.peer.pid);
         let taken = names::find(&self.region, &publish.name).filter(|_| publish.replace);
         let object = ObjectId::from_bits(publish.object);
         self.session.with_lane(|lane| {
@@ -355,17 +448,17 @@ impl Server {
             }
             names::insert(&self.region, lane, &publish.name, object, publisher)
         })?;
-        self.grants.take_back();
+        self.host.take_back();
         self.wake_waiting(&publish.name);
         Ok(Vec::new())
     }
 
-    fn unpublish(&mut self, asked: &Asked) -> Result<Vec<u8>> {
-        let named: Named = message::unarchive(&asked.body)?;
+    fn unpublish(&mut self, body: &[u8]) -> Result<Vec<u8>> {
+        let named: Named = message::unarchive(body)?;
         let found = names::find(&self.region, &named.name)
             .ok_or_else(|| Error::new(ErrorKind::NameNotFound, format!("nothing is published as '{}'", named.name)))?;
         self.session.with_lane(|lane| names::remove(&self.region, lane, &found));
-        self.grants.take_back();
+        self.host.take_back();
         Ok(Vec::new())
     }
 
@@ -412,11 +505,11 @@ impl Server {
                 self.session.with_lane(|lane| tickets::cancel(&self.region, SessionIndex::BROKER, lane, &ticket));
             tracing::debug!(object = %ticket.object, cancelled, "a ticket has expired");
         }
-        self.grants.take_back();
+        self.host.take_back();
     }
 
     fn audit_all(&mut self) -> AuditDone {
-        self.grants.take_back();
+        self.host.take_back();
         let used = self.region.header().slots_used.load(Ordering::Acquire);
         let slots: Vec<SlotIndex> = (0..used).map(SlotIndex).collect();
         let audited = self.audit(&slots);
@@ -426,7 +519,7 @@ impl Server {
     /// Audits slots; those that somebody is working on are looked at again soon.
     fn audit(&mut self, slots: &[SlotIndex]) -> Audited {
         let audited = self.session.with_lane(|lane| audit(&self.region, slots, lane));
-        self.grants.take_back();
+        self.host.take_back();
         self.due.extend(&audited.busy);
         audited
     }
@@ -439,8 +532,9 @@ impl Server {
     }
 
     fn heap_use(&mut self) -> HeapUse {
-        self.grants.take_back();
-        let heap = self.grants.heap();
+        self.host.take_back();
+        let books = self.host.books();
+        let heap = books.heap();
         HeapUse { capacity: heap.capacity(), free: heap.free_bytes(), largest: heap.largest(), warm: heap.warm_bytes() }
     }
 
@@ -476,12 +570,19 @@ impl Server {
         }
         self.poller.remove(&connection.stream);
         self.waiting.retain(|waiting| waiting.connection != key);
-        if let Some(pending) = connection.pending {
-            self.grants.withdraw(pending);
-        }
+        self.give_up(&connection);
         if let Some(session) = connection.session.filter(|_| connection.is_first) {
             self.end_session(session, "its connection was closed");
         }
+    }
+
+    /// Gives up what a connection was told about and has not taken.
+    fn give_up(&mut self, connection: &Connection) {
+        if let Some(pending) = connection.pending {
+            self.host.books().withdraw(pending);
+        }
+        Written::cancel(&connection.issued, &self.session);
+        self.host.take_back();
     }
 
     fn end_session(&mut self, index: SessionIndex, why: &str) {
@@ -492,8 +593,12 @@ impl Server {
         for key in keys {
             self.close(key, None);
         }
+        for (_, away) in self.away.extract_if(|_, away| away.session == Some(index)) {
+            // Its thread sees the end, and gives the connection up.
+            let _ = away.stream.shutdown(Shutdown::Both);
+        }
         let started = Instant::now();
-        let moving = sweep(&self.session, &mut self.grants, index);
+        let moving = sweep(&self.host, index);
         let audited = self.audit(&moving);
         self.region.header().deaths.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(session = index.0, pid = attached.pid, why, ?audited, took = ?started.elapsed(), "a session has ended");

@@ -1,6 +1,6 @@
 //! The end of a session: all that it held is given back. Each step may be repeated.
 
-use super::grants::Grants;
+use super::host::Host;
 use crate::object::Kind;
 use crate::object::guard::readers_changed;
 use crate::region::layout::{CELLS_A_PAGE, SessionEntry, Slot};
@@ -11,27 +11,31 @@ use crate::sync::{Owner, RobustLock};
 use crate::table::counting::{READER, SessionState};
 use crate::table::{sessions, tickets};
 
-/// Sweeps a session that has ended and makes its number free for another. `broker` is the broker's own session. Returns the slots that the session was
+/// Sweeps a session that has ended and makes its number free for another. Returns the slots that the session was
 /// working on, whose pins are to be audited.
-pub(super) fn sweep(broker: &Session, grants: &mut Grants, dead: SessionIndex) -> Vec<SlotIndex> {
+pub(super) fn sweep(host: &Host, dead: SessionIndex) -> Vec<SlotIndex> {
+    let broker = host.session();
     let region = broker.region();
     let Some(entry) = region.session(dead) else { return Vec::new() };
     let generation = sessions::generation(entry.state.load(Ordering::Relaxed));
     sessions::set_state(entry, generation, SessionState::Dead);
     // What it pushed is taken first: a slot that is dead after that and named in a lane was not pushed.
-    grants.take_back();
+    host.take_back();
     let moving = slots_in_lanes(entry);
     if !moving.is_empty() {
         tickets::abandon(region, dead);
     }
     release_row(broker, dead, generation);
-    for slot in &moving {
-        grants.free(*slot);
+    {
+        let mut books = host.books();
+        for slot in &moving {
+            books.free(*slot);
+        }
     }
     for lane in &entry.lanes {
         lane.store(0, Ordering::Release);
     }
-    grants.take_back();
+    host.take_back();
     sessions::set_state(entry, generation, SessionState::Free);
     moving
 }

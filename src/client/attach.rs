@@ -2,26 +2,26 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::broker::child::BrokerChild;
-use crate::control::Connection;
-use crate::control::connection::PATIENCE;
 use crate::control::message::{self, At, Attach, Join, Request, Welcome};
+use crate::control::{Channel, Connection, PATIENCE, call};
 use crate::error::{Error, ErrorKind, Result};
+use crate::object::scope;
 use crate::region::layout::{FINGERPRINT, VERSION};
 use crate::region::region::check_layout;
 use crate::region::{Generation, Region, SessionIndex};
-use crate::session::{Link, Session};
+use crate::session::{Ask, Link, Session};
 use crate::sys::fork::ForkToken;
 
-type Sessions = HashMap<String, (Weak<Session>, Arc<Channel>)>;
+type Sessions = HashMap<String, (Weak<Session>, Arc<Connections>)>;
 
 /// The sessions of this process by broker name: connecting twice gives the same one.
 static SESSIONS: LazyLock<Mutex<Sessions>> = LazyLock::new(Mutex::default);
 
 /// The connections of a session. A call takes one out and puts it back, so that no two threads share one; after an error it is not put back.
-pub(super) struct Channel {
+pub(super) struct Connections {
     name: String,
     token: u64,
     session: SessionIndex,
@@ -33,36 +33,63 @@ pub(super) struct Channel {
     child: Mutex<Option<BrokerChild>>,
 }
 
-impl Channel {
-    /// Asks the broker and waits for the answer.
-    pub(super) fn call(&self, request: Request, body: &[u8]) -> Result<Vec<u8>> {
-        self.call_for(request, body, PATIENCE)
+impl Channel for Connections {
+    fn call(&self, request: Request, body: &[u8], patience: Duration) -> Result<Vec<u8>> {
+        self.call_with(request, body, Some(patience), |answer| Ok(answer.to_vec()))
     }
 
-    /// As [`Channel::call`], with a patience of one's own.
-    pub(super) fn call_for(&self, request: Request, body: &[u8], patience: Duration) -> Result<Vec<u8>> {
+    fn child_pid(&self) -> Option<u32> {
+        lock(&self.child).as_ref().map(BrokerChild::pid)
+    }
+}
+
+impl Connections {
+    /// Asks, and reads the answer before anything else goes over the connection: the next request tells the broker that it has arrived.
+    fn call_with<R>(
+        &self,
+        request: Request,
+        body: &[u8],
+        patience: Option<Duration>,
+        read: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<R> {
+        let limits = scope::current();
         let mut connection = self.connection()?;
-        let answer = connection.call(request, body, patience);
-        let whole = match &answer {
-            Ok(_) => true,
+        let stream = connection.stream();
+        let watched = limits.watch(&stream);
+        if limits.is_cancelled() {
+            return Err(cancelled());
+        }
+        let (answer, whole) = match connection.call(request, body, patience) {
+            // What can't be read may hold references: closing the connection has the broker cancel them.
+            Ok(answer) => {
+                let read = read(answer);
+                let whole = read.is_ok();
+                (read, whole)
+            }
+            Err(_) if limits.is_cancelled() => (Err(cancelled()), false),
             // An answer came, so the connection is in order; after these, none did, or nobody knows to what.
-            Err(error) => !matches!(
-                error.kind(),
-                ErrorKind::BrokerGone | ErrorKind::Protocol | ErrorKind::Os | ErrorKind::Timeout
-            ),
+            Err(error) => {
+                let whole = !matches!(
+                    error.kind(),
+                    ErrorKind::BrokerGone | ErrorKind::Protocol | ErrorKind::Os | ErrorKind::Timeout
+                );
+                (Err(error), whole)
+            }
         };
-        if whole {
+        drop(watched);
+        // One that was cancelled at the last moment is closed already.
+        if whole && !limits.is_cancelled() {
             lock(&self.idle).push(connection);
         }
         answer
     }
 
+    /// Says something that has no answer, without waiting.
     fn tell(&self, request: Request, body: &[u8]) {
-        let told = self.connection().and_then(|mut connection| {
-            connection.tell(request, body)?;
-            lock(&self.idle).push(connection);
-            Ok(())
-        });
+        if !self.fork.is_ours() {
+            return;
+        }
+        let told = lock(&self.first).as_ref().map_or(Ok(()), |first| first.tell(request, body));
         if let Err(error) = told {
             tracing::debug!(%error, "the broker could not be told");
         }
@@ -84,7 +111,7 @@ impl Channel {
             _ => error,
         })?;
         let join = Join { token: self.token, session: u32::from(self.session.0), reserved: 0 };
-        connection.call(Request::Join, bytemuck::bytes_of(&join), PATIENCE)?;
+        connection.call(Request::Join, bytemuck::bytes_of(&join), Some(PATIENCE))?;
         Ok(connection)
     }
 
@@ -97,10 +124,6 @@ impl Channel {
         *lock(&self.child) = Some(child);
     }
 
-    pub(super) fn child_pid(&self) -> Option<u32> {
-        lock(&self.child).as_ref().map(BrokerChild::pid)
-    }
-
     /// Leaves in order: says so on every connection, then ends the broker if it is a child.
     fn leave(&self) {
         // A forked child shares the descriptors: what it says would be said for its parent.
@@ -108,7 +131,7 @@ impl Channel {
             std::mem::forget(lock(&self.child).take());
             return;
         }
-        for mut connection in lock(&self.idle).drain(..).chain(lock(&self.first).take()) {
+        for connection in lock(&self.idle).drain(..).chain(lock(&self.first).take()) {
             let _ = connection.tell(Request::Leave, &[]);
         }
         drop(lock(&self.child).take());
@@ -116,7 +139,7 @@ impl Channel {
 }
 
 /// What the session itself says to the broker; dropped with it.
-struct Line(Arc<Channel>);
+struct Line(Arc<Connections>);
 
 impl Link for Line {
     fn returned(&self) {
@@ -126,6 +149,17 @@ impl Link for Line {
     fn deadline(&self, at: u64) {
         self.0.tell(Request::Deadline, bytemuck::bytes_of(&At { boot_nanos: at }));
     }
+
+    fn call(&self, session: &Arc<Session>, ask: Ask<'_>, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let outgoing = call::outgoing(session, &*self.0, ask)?;
+        let deadline = scope::current().deadline;
+        let patience = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        self.0.call_with(outgoing.kind, &outgoing.body, patience, |answer| call::read_result(session, answer, read))
+    }
+}
+
+fn cancelled() -> Error {
+    Error::new(ErrorKind::Cancelled, "the call was cancelled")
 }
 
 impl Drop for Line {
@@ -135,7 +169,7 @@ impl Drop for Line {
 }
 
 /// Attaches this process to the broker of this name, or finds the session it has.
-pub(super) fn attach(name: &str) -> Result<(Arc<Session>, Arc<Channel>)> {
+pub(super) fn attach(name: &str) -> Result<(Arc<Session>, Arc<Connections>)> {
     let mut sessions = lock(&SESSIONS);
     if let Some((session, channel)) = sessions.get(name)
         && let Some(session) = session.upgrade()
@@ -150,18 +184,18 @@ pub(super) fn attach(name: &str) -> Result<(Arc<Session>, Arc<Channel>)> {
     Ok((session, channel))
 }
 
-fn attach_anew(name: &str) -> Result<(Arc<Session>, Arc<Channel>)> {
+fn attach_anew(name: &str) -> Result<(Arc<Session>, Arc<Connections>)> {
     let mut first = Connection::open(name)?;
     let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, reserved: 0 };
-    let (body, fd) = first.call_with(Request::Attach, bytemuck::bytes_of(&attach), PATIENCE)?;
-    let welcome: Welcome = message::fixed(&body)?;
+    let (body, fd) = first.call_with(Request::Attach, bytemuck::bytes_of(&attach), Some(PATIENCE))?;
+    let welcome: Welcome = message::fixed(body)?;
     check_layout(welcome.version, welcome.fingerprint)?;
     let fd = fd.ok_or_else(|| message::protocol("the broker sent no region"))?;
     let region = Arc::new(Region::of_descriptor(fd)?);
     let index =
         SessionIndex(u16::try_from(welcome.session).map_err(|_| message::protocol("a session number is too large"))?);
     let session = Session::new(region, index, Generation(welcome.generation))?;
-    let channel = Arc::new(Channel {
+    let channel = Arc::new(Connections {
         name: name.to_owned(),
         token: welcome.token,
         session: index,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::attach::{Channel, attach};
+use super::attach::{Connections, attach};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::Region;
 use crate::session::Session;
@@ -70,7 +70,7 @@ pub fn check(name: &str) -> Result<CheckReport> {
 
 /// A region that is looked at, and what keeps it mapped.
 enum Opened {
-    Attached(Arc<Session>, Arc<Channel>),
+    Attached(Arc<Session>, Arc<Connections>),
     Segment(Box<Region>),
 }
 

@@ -4,30 +4,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rkyv::rancor;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::attach::{Channel, attach};
-use super::report::{AuditReport, ObjectInfo, PublishedName, Stats, TicketInfo};
+use super::attach::attach;
+use super::report::{AuditReport, ClassInfo, ObjectInfo, PublishedName, Stats, TicketInfo};
 use crate::broker::child::BrokerChild;
 use crate::broker::config::{Config, config_setters};
-use crate::control::connection::PATIENCE;
-use crate::control::message::{self, AuditDone, Create, Granted, HeapUse, Named, Publish, Request};
+use crate::broker::host;
+use crate::class::{Class, ClassProxy, MethodError};
+use crate::control::message::{self, AuditDone, Create, HeapUse, Named, Of, Publish, Request};
+use crate::control::{Channel, PATIENCE, create};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::archive::archive_fingerprint;
 use crate::object::payload::{self, Payload, slot_of};
 use crate::object::schema::short_name;
 use crate::object::value::copy_words;
-use crate::object::{Archivable, Archive, Array, Kind, Proxy, Shareable, Ticket, Value};
-use crate::region::layout::{FILLED, SEALED, TYPE_NAME_BYTES};
-use crate::region::{ObjectId, Offset};
-use crate::session::{Hold, Session};
+use crate::object::{Archivable, Archive, Array, Kind, Object, Proxy, Shareable, Ticket, Value, transit};
+use crate::region::ObjectId;
+use crate::region::layout::SEALED;
+use crate::session::{Ask, Hold, Session};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::clock;
-use crate::table::refs::Refs;
 use crate::table::tickets::Refused;
 use crate::table::{census, names, sessions, tickets};
-
-/// How often a grant that was withdrawn is asked for again.
-const TRIES: u32 = 3;
 
 /// A process's handle on a broker: creates objects, redeems tickets, publishes and finds names, and tells who holds what.
 ///
@@ -36,7 +36,7 @@ const TRIES: u32 = 3;
 #[derive(Clone)]
 pub struct Manager {
     session: Arc<Session>,
-    channel: Arc<Channel>,
+    channel: Arc<dyn Channel>,
 }
 
 /// Sets up a manager with a broker of its own. Made by [`Manager::builder`].
@@ -48,6 +48,14 @@ pub struct ManagerBuilder {
 impl ManagerBuilder {
     config_setters!();
 
+    /// Hosts objects of a class, which this program declares with the attribute [`class`](macro@crate::class): the broker is this program, run again, and finds
+    /// it there. Classes that are made by hand need a program that serves them: [`Broker::builder`](crate::Broker::builder).
+    #[must_use]
+    pub fn class<T: Class>(mut self) -> Self {
+        self.config.classes.push(T::NAME.into());
+        self
+    }
+
     /// Starts the broker as a child process and connects to it.
     ///
     /// The broker ends when this process's last manager and proxy have gone, and also when this process dies, however it does.
@@ -56,9 +64,9 @@ impl ManagerBuilder {
     /// `BrokerExists` if one of this name runs, `InvalidArgument`, `RegionFull`, `Os`.
     pub fn start(self) -> Result<Manager> {
         let child = BrokerChild::start(&self.config)?;
-        let manager = Manager::connect(&self.config.name)?;
-        manager.channel.set_child(child);
-        Ok(manager)
+        let (session, channel) = attach(&self.config.name)?;
+        channel.set_child(child);
+        Ok(Manager { session, channel })
     }
 }
 
@@ -88,6 +96,18 @@ impl Manager {
         Ok(Self { session, channel })
     }
 
+    /// The manager of the broker that executes this method: with it a method creates objects, hosts others and finds names.
+    ///
+    /// # Errors
+    /// `Refused` outside of methods, constructors and destructors of hosted objects.
+    pub fn current() -> Result<Self> {
+        let host = host::here().ok_or_else(|| {
+            Error::new(ErrorKind::Refused, "this thread is not executing a method of a hosted object")
+                .help("elsewhere use Manager::connect or Manager::start")
+        })?;
+        Ok(Self { session: Arc::clone(host.session()), channel: host })
+    }
+
     /// The broker's name: what other processes connect to.
     pub fn name(&self) -> &str {
         self.session.broker_name()
@@ -104,8 +124,8 @@ impl Manager {
     /// `RegionFull`, `TableFull`, `BrokerGone`.
     pub fn value<T: Shareable>(&self, value: T) -> Result<Value<T>> {
         let len = 2 * 8 * copy_words::<T>() as u64;
-        let create = create_of::<T>(Kind::Value, len, align_of::<T>().max(8) as u64);
-        let hold = self.create(&create)?;
+        let create = create::of::<T>(Kind::Value, len, align_of::<T>().max(8) as u64);
+        let hold = create::create(&self.session, &*self.channel, &create)?;
         let words: Payload<AtomicU64> = Payload::of(&hold)?;
         payload::store(words.words(&hold), &value);
         <Value<T> as crate::object::proxy::sealed::Typed>::of(hold)
@@ -166,27 +186,13 @@ impl Manager {
         self.new_array(len, 1, fill)
     }
 
-    #[expect(unsafe_code, reason = "an object that nobody else knows yet is written in place")]
     fn new_array<T: Shareable, E: From<Error>>(
         &self,
         len: usize,
         align: usize,
         fill: impl FnOnce(&mut [T]) -> Result<(), E>,
     ) -> Result<Array<T>, E> {
-        if size_of::<T>() == 0 {
-            return Err(Error::new(ErrorKind::InvalidArgument, "an array's elements have at least one byte").into());
-        }
-        let bytes = len.checked_mul(size_of::<T>()).and_then(|bytes| u64::try_from(bytes).ok()).ok_or_else(|| {
-            Error::new(
-                ErrorKind::RegionFull,
-                format!("{len} elements of {} bytes do not fit any memory", size_of::<T>()),
-            )
-        })?;
-        let hold = self.create(&create_of::<T>(Kind::Array, bytes, align.max(align_of::<T>()) as u64))?;
-        let place: Payload<T> = Payload::of(&hold)?;
-        // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
-        fill(unsafe { place.slice_mut() })?;
-        Ok(<Array<T> as crate::object::proxy::sealed::Typed>::of(hold)?)
+        create::array(&self.session, &*self.channel, len, align, fill)
     }
 
     /// Shares an immutable archive of a value.
@@ -200,14 +206,14 @@ impl Manager {
         })?;
         let create = Create {
             kind: Kind::Archive as u32,
-            type_name: cut(short_name::<T>()),
+            type_name: create::cut(short_name::<T>()),
             type_fingerprint: archive_fingerprint::<T>(),
             element_size: size_of::<T::Archived>() as u64,
             element_align: align_of::<T::Archived>() as u32,
             len: bytes.len() as u64,
             align: align_of::<T::Archived>().max(16) as u64,
         };
-        let hold = self.create(&create)?;
+        let hold = create::create(&self.session, &*self.channel, &create)?;
         let place: Payload<u8> = Payload::of(&hold)?;
         // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
         unsafe { place.slice_mut() }.copy_from_slice(&bytes);
@@ -216,23 +222,95 @@ impl Manager {
         <Archive<T> as crate::object::proxy::sealed::Typed>::of(hold)
     }
 
-    /// Asks for an object, counts and claims it, and makes sure that its memory is there.
-    fn create(&self, create: &Create) -> Result<Hold> {
-        self.session.check_ours()?;
-        let body = message::archive(create)?;
-        for _ in 0..TRIES {
-            let granted: Granted = message::fixed(&self.channel.call(Request::Create, &body)?)?;
-            let id = ObjectId::from_bits(granted.object);
-            let Some(hold) = Hold::claim(&self.session, id, Refs(granted.refs))? else { continue };
-            let slot = slot_of(&hold)?;
-            if granted.warm == 0 {
-                // On failure the hold is dropped, and with it the object.
-                self.session.region().reserve(Offset(slot.offset.load(Ordering::Relaxed)), create.len)?;
-            }
-            slot.flags.fetch_or(FILLED, Ordering::Relaxed);
-            return Ok(hold);
-        }
-        Err(Error::new(ErrorKind::BrokerGone, "the broker withdrew what it had granted"))
+    /// Makes an object of a class in the broker: by the class's name, with the constructor's arguments as a tuple. Generated proxies have a `new` of their own.
+    ///
+    /// ```
+    /// use sharehold::{List, Manager};
+    ///
+    /// let manager = Manager::start()?;
+    /// let list: List = manager.create("List", &())?;
+    /// list.push("hosted")?;
+    /// assert_eq!(list.len()?, 1);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `ClassNotFound` with the classes that there are; `Refused` if the class can't be created from outside; `TypeMismatch` for other arguments; what the
+    /// constructor returns as `MethodFailed`; `TableFull`, `BrokerGone`.
+    pub fn create<P: Proxy + DeserializeOwned>(&self, class: &str, arguments: &(impl Serialize + ?Sized)) -> Result<P> {
+        let arguments = transit::write_arguments(self.session.region(), arguments)?;
+        transit::ask(&self.session, Ask::New { class, arguments: &arguments })
+    }
+
+    /// Hosts an object that a method has made, and gives the first proxy of it.
+    ///
+    /// # Errors
+    /// `Refused` outside of the broker; `ClassNotFound` if the class is not registered; `TableFull`.
+    pub fn host<T: Class>(&self, object: T) -> Result<T::Proxy> {
+        self.host_as(T::NAME, object).map(T::Proxy::from_object)
+    }
+
+    /// As [`Manager::host`], for a class that was made by hand.
+    ///
+    /// # Errors
+    /// As [`Manager::host`], and `TypeMismatch` if objects of the class are of another type.
+    pub fn host_as<T: Send + Sync + 'static>(&self, class: &str, object: T) -> Result<Object> {
+        let host = host::here().filter(|host| Arc::ptr_eq(host.session(), &self.session)).ok_or_else(|| {
+            Error::new(ErrorKind::Refused, "only a method in the broker can have an object hosted that it has made")
+                .help("give the class a constructor, and use Manager::create")
+        })?;
+        host.adopt(class, Box::new(object))
+    }
+
+    /// Every class of the broker, with what can be called.
+    ///
+    /// # Errors
+    /// `BrokerGone`.
+    pub fn classes(&self) -> Result<Vec<ClassInfo>> {
+        let classes: Vec<(String, Vec<String>)> = transit::ask(&self.session, Ask::Classes)?;
+        Ok(classes.into_iter().map(|(name, signatures)| ClassInfo { name, signatures }).collect())
+    }
+
+    /// The debug form of a hosted object, as it is at this moment.
+    ///
+    /// # Errors
+    /// `Gone`; `InvalidArgument` if it is not hosted; `BrokerGone`.
+    pub fn describe(&self, id: ObjectId) -> Result<String> {
+        transit::ask(&self.session, Ask::Describe { object: id })
+    }
+
+    /// Clears the mark of a hosted object that a panic may have left half changed: its methods can be called again.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if it is not hosted; `BrokerGone`.
+    pub fn clear_poison<P: Proxy>(&self, proxy: &P) -> Result<()> {
+        let of = Of { object: proxy.id().to_bits() };
+        self.ask(Request::ClearPoison, bytemuck::bytes_of(&of)).map(|_| ())
+    }
+
+    /// Finds hosted objects that only hold each other, as two lists that contain one another, and frees them. Returns how many. Calls go on meanwhile.
+    ///
+    /// ```
+    /// use sharehold::{Dict, Manager};
+    ///
+    /// let manager = Manager::start()?;
+    /// let (first, second) = (Dict::new(&manager)?, Dict::new(&manager)?);
+    /// first.set("other", second.clone())?;
+    /// second.set("other", first.clone())?;
+    /// drop((first, second));
+    /// assert_eq!(manager.number_of_objects()?, 2); // each holds the other
+    /// assert_eq!(manager.collect()?, 2);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `BrokerGone`.
+    pub fn collect(&self) -> Result<u64> {
+        transit::ask(&self.session, Ask::Collect)
+    }
+
+    fn ask(&self, request: Request, body: &[u8]) -> Result<Vec<u8>> {
+        self.channel.call(request, body, PATIENCE)
     }
 
     /// Takes one use of a ticket and gives the proxy that it stands for.
@@ -277,7 +355,7 @@ impl Manager {
             return Err(Error::new(ErrorKind::InvalidArgument, "the object belongs to another broker"));
         }
         let body = message::archive(&Publish { name: name.into(), object: proxy.id().to_bits(), replace })?;
-        self.channel.call(Request::Publish, &body).map(|_| ())
+        self.ask(Request::Publish, &body).map(|_| ())
     }
 
     /// A proxy of the object that is published under a name. Makes no system call.
@@ -310,7 +388,7 @@ impl Manager {
             let left = Duration::from_nanos(until.saturating_sub(clock::boot_nanos()));
             let millis = u64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
             let body = message::archive(&Named { name: name.into(), millis })?;
-            self.channel.call_for(Request::Wait, &body, left.saturating_add(PATIENCE))?;
+            self.channel.call(Request::Wait, &body, left.saturating_add(PATIENCE))?;
         }
     }
 
@@ -333,7 +411,7 @@ impl Manager {
     /// `NameNotFound`, `BrokerGone`.
     pub fn unpublish(&self, name: &str) -> Result<()> {
         let body = message::archive(&Named { name: name.into(), millis: 0 })?;
-        self.channel.call(Request::Unpublish, &body).map(|_| ())
+        self.ask(Request::Unpublish, &body).map(|_| ())
     }
 
     /// How many objects are alive, at this moment, whoever holds them.
@@ -386,7 +464,7 @@ impl Manager {
     /// # Errors
     /// `BrokerGone`.
     pub fn stats(&self) -> Result<Stats> {
-        let heap: HeapUse = message::fixed(&self.channel.call(Request::Usage, &[])?)?;
+        let heap: HeapUse = message::fixed(&self.ask(Request::Usage, &[])?)?;
         let region = self.session.region();
         let (header, capacities) = (region.header(), region.capacities());
         let created = header.created_at.load(Ordering::Relaxed);
@@ -422,7 +500,7 @@ impl Manager {
     /// # Errors
     /// `BrokerGone`.
     pub fn audit(&self) -> Result<AuditReport> {
-        let done: AuditDone = message::fixed(&self.channel.call(Request::Audit, &[])?)?;
+        let done: AuditDone = message::fixed(&self.ask(Request::Audit, &[])?)?;
         Ok(AuditReport { repaired: done.repaired, freed: done.freed, busy: done.busy })
     }
 
@@ -431,7 +509,7 @@ impl Manager {
     /// # Errors
     /// `BrokerGone` if it has ended already.
     pub fn shutdown(&self) -> Result<()> {
-        self.channel.call(Request::Shutdown, &[]).map(|_| ())
+        self.ask(Request::Shutdown, &[]).map(|_| ())
     }
 }
 
@@ -449,24 +527,8 @@ pub fn redeem<P: Proxy>(ticket: &Ticket) -> Result<P> {
     Manager::connect(ticket.broker())?.redeem(ticket)
 }
 
-fn create_of<T: Shareable>(kind: Kind, len: u64, align: u64) -> Create {
-    Create {
-        kind: kind as u32,
-        type_name: cut(T::type_name()),
-        type_fingerprint: T::FINGERPRINT,
-        element_size: size_of::<T>() as u64,
-        element_align: align_of::<T>() as u32,
-        len,
-        align,
-    }
-}
-
-/// A type's name as the region has room for it.
-fn cut(mut name: String) -> String {
-    let mut end = name.len().min(TYPE_NAME_BYTES);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    name.truncate(end);
-    name
+/// Has the result of a method hosted. For the code that the attribute `class` writes.
+#[doc(hidden)]
+pub fn host<T: Class>(object: T) -> Result<T::Proxy, MethodError> {
+    Ok(Manager::current()?.host(object)?)
 }

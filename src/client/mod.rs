@@ -8,5 +8,5 @@ mod manager;
 mod report;
 
 pub use checkup::{CheckReport, brokers, check};
-pub use manager::{Manager, ManagerBuilder, redeem};
-pub use report::{AuditReport, Holder, ObjectInfo, PublishedName, Stats, TicketInfo};
+pub use manager::{Manager, ManagerBuilder, host, redeem};
+pub use report::{AuditReport, ClassInfo, Holder, ObjectInfo, PublishedName, Stats, TicketInfo};

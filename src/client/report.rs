@@ -99,6 +99,16 @@ pub struct PublishedName {
     pub publisher: u32,
 }
 
+/// A class of a broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ClassInfo {
+    /// Its name.
+    pub name: String,
+    /// What can be called, as `scale(x: f64)`; first the constructor, if the class can be created from outside.
+    pub signatures: Vec<String>,
+}
+
 /// What one audit did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

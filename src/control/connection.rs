@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::message::{self, Announced, HEAD, Head, LONGEST_BODY, Request};
@@ -12,12 +13,13 @@ use crate::sys::{place, socket};
 /// A connection. After an error it is broken: whoever has it drops it, and the broker withdraws what was never claimed.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: UnixStream,
+    stream: Arc<UnixStream>,
     next_request: u64,
+    /// What the socket's receive timeout is set to.
+    timeout: Option<Duration>,
+    /// Bytes of the reply that is being received.
+    received: Vec<u8>,
 }
-
-/// How long a request that the broker answers at once may take. It is over only if the broker is stopped.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Connection {
     /// Connects to the broker of this name.
@@ -39,11 +41,11 @@ impl Connection {
             .caused_by(error),
             _ => Error::os(format!("connect to {}", path.display()), error),
         })?;
-        Ok(Self { stream, next_request: 1 })
+        Ok(Self { stream: Arc::new(stream), next_request: 1, timeout: None, received: Vec::new() })
     }
 
-    /// Sends a request and waits for its reply's body.
-    pub(crate) fn call(&mut self, kind: Request, body: &[u8], patience: Duration) -> Result<Vec<u8>> {
+    /// Sends a request and waits for its reply's body; without a patience for as long as it takes.
+    pub(crate) fn call(&mut self, kind: Request, body: &[u8], patience: Option<Duration>) -> Result<&[u8]> {
         self.call_with(kind, body, patience).map(|(body, _)| body)
     }
 
@@ -52,37 +54,55 @@ impl Connection {
         &mut self,
         kind: Request,
         body: &[u8],
-        patience: Duration,
-    ) -> Result<(Vec<u8>, Option<OwnedFd>)> {
+        patience: Option<Duration>,
+    ) -> Result<(&[u8], Option<OwnedFd>)> {
         let request = self.next_request;
         self.next_request += 1;
+        self.wait_at_most(patience)?;
         self.send(&message::request(kind, request, body))?;
-        let deadline = Instant::now().checked_add(patience);
-        let mut bytes = Vec::with_capacity(256);
+        self.received.clear();
         let mut fd = None;
         loop {
-            if let Some(head) = self.whole(&bytes)? {
-                let (head, announced) = head;
-                let body = bytes[HEAD..HEAD + head.len as usize].to_vec();
+            if let Some((head, announced)) = whole(&self.received)? {
+                let body = HEAD..HEAD + head.len as usize;
                 return match announced {
                     _ if head.request != request => Err(message::protocol("a reply to another request came")),
-                    Announced::Reply(to) if to == kind => Ok((body, fd)),
-                    Announced::Failure => Err(failure(&body)),
+                    Announced::Reply(to) if to == kind => Ok((&self.received[body], fd)),
+                    Announced::Failure => Err(message::failed(&self.received[body])),
                     _ => Err(message::protocol("a reply of another kind came")),
                 };
             }
-            if !socket::wait_readable(&self.stream, deadline).map_err(broken)? {
-                return Err(Error::new(ErrorKind::Timeout, format!("the broker has not answered for {patience:?}"))
-                    .help("is its process stopped?"));
-            }
-            let mut chunk = [0; 1024];
-            let (received, came) = socket::receive_some_with(&self.stream, &mut chunk).map_err(broken)?;
+            let mut chunk = [0; 4096];
+            // Only the reply to the first request of a session brings a descriptor.
+            let received = if kind == Request::Attach {
+                let (received, came) = socket::receive_some_with(&self.stream, &mut chunk).map_err(broken)?;
+                fd = came.or(fd);
+                received
+            } else {
+                socket::receive_some(&self.stream, &mut chunk).map_err(broken)?
+            };
             if received == 0 {
                 return Err(gone());
             }
-            bytes.extend_from_slice(&chunk[..received]);
-            fd = came.or(fd);
+            self.received.extend_from_slice(&chunk[..received]);
         }
+    }
+
+    /// Sets how long a receive may take. A system call only if it is another time than before.
+    fn wait_at_most(&mut self, patience: Option<Duration>) -> Result<()> {
+        if patience == Some(Duration::ZERO) {
+            return Err(late());
+        }
+        if patience != self.timeout {
+            self.stream.set_read_timeout(patience).map_err(broken)?;
+            self.timeout = patience;
+        }
+        Ok(())
+    }
+
+    /// The socket, for those who may have to end a call from another thread.
+    pub(crate) fn stream(&self) -> Arc<UnixStream> {
+        Arc::clone(&self.stream)
     }
 
     /// Whether the other end has closed, as far as can be told between calls, when nothing else is to be read.
@@ -90,9 +110,12 @@ impl Connection {
         socket::wait_readable(&self.stream, Some(Instant::now())).unwrap_or(true)
     }
 
-    /// Sends a message that has no reply.
-    pub(crate) fn tell(&mut self, kind: Request, body: &[u8]) -> Result<()> {
-        self.send(&message::request(kind, 0, body))
+    /// Sends a short message that has no reply, unless it would have to wait: then the broker has enough to read already.
+    pub(crate) fn tell(&self, kind: Request, body: &[u8]) -> Result<()> {
+        match socket::send_now(&self.stream, &message::request(kind, 0, body)) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(broken(error)),
+            _ => Ok(()),
+        }
     }
 
     fn send(&self, mut bytes: &[u8]) -> Result<()> {
@@ -102,30 +125,29 @@ impl Connection {
         }
         Ok(())
     }
-
-    /// The head, once it and its body are there.
-    fn whole(&self, bytes: &[u8]) -> Result<Option<(Head, Announced)>> {
-        if bytes.len() < HEAD {
-            return Ok(None);
-        }
-        let (head, announced) = Head::parse(bytes)?;
-        debug_assert!(head.len as usize <= LONGEST_BODY);
-        Ok((bytes.len() >= HEAD + head.len as usize).then_some((head, announced)))
-    }
 }
 
-fn failure(body: &[u8]) -> Error {
-    match message::unarchive::<message::Failure>(body) {
-        Ok(failure) => Error::new(ErrorKind::from_number(failure.kind).unwrap_or(ErrorKind::Protocol), failure.message),
-        Err(error) => error,
+/// The head, once it and its body are there.
+fn whole(bytes: &[u8]) -> Result<Option<(Head, Announced)>> {
+    if bytes.len() < HEAD {
+        return Ok(None);
     }
+    let (head, announced) = Head::parse(bytes)?;
+    debug_assert!(head.len as usize <= LONGEST_BODY);
+    Ok((bytes.len() >= HEAD + head.len as usize).then_some((head, announced)))
 }
 
 fn broken(error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => gone(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => late(),
         _ => Error::os("talk to the broker", error),
     }
+}
+
+fn late() -> Error {
+    Error::new(ErrorKind::Timeout, "the broker has not answered in time")
+        .help("does the method take long, or is the broker stopped?")
 }
 
 fn gone() -> Error {

@@ -5,7 +5,7 @@
 use bytemuck::{Pod, Zeroable};
 use rkyv::rancor;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, RemoteError, Result};
 
 /// "SHLD", read as a little-endian number.
 const MAGIC: u32 = u32::from_le_bytes(*b"SHLD");
@@ -55,10 +55,22 @@ pub(crate) enum Request {
     Returned = 11,
     /// Reply: [`HeapUse`].
     Usage = 12,
+    /// Calls a method. Body: [`CallHead`], the method's name, the arguments. Reply: [`ResultHead`], the result.
+    Call = 13,
+    /// Makes an object of a class. As `Call`, with the class's name; the result is a reference.
+    New = 14,
+    /// Gives the debug form of an object. As `Call`, without name and arguments; the result is a text.
+    Describe = 15,
+    /// Frees cycles that nobody can reach. As `Describe`, without an object; the result is their number.
+    Collect = 16,
+    /// Lists the classes. As `Collect`; the result is a list of names and signatures.
+    Classes = 17,
+    /// Clears the poison mark of a hosted object. Body: [`Of`].
+    ClearPoison = 18,
 }
 
 impl Request {
-    const ALL: [Request; 12] = [
+    const ALL: [Request; 18] = [
         Request::Attach,
         Request::Join,
         Request::Leave,
@@ -71,7 +83,18 @@ impl Request {
         Request::Deadline,
         Request::Returned,
         Request::Usage,
+        Request::Call,
+        Request::New,
+        Request::Describe,
+        Request::Collect,
+        Request::Classes,
+        Request::ClearPoison,
     ];
+
+    /// Whether it runs code of a class, which may take any time: such a connection is served by a thread of its own.
+    pub(crate) fn is_call(self) -> bool {
+        matches!(self, Self::Call | Self::New | Self::Describe | Self::Collect | Self::Classes)
+    }
 }
 
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -166,10 +189,20 @@ pub(crate) struct At {
     pub(crate) boot_nanos: u64,
 }
 
+/// An object, in a body of its own.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Of {
+    pub(crate) object: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub(crate) struct Failure {
     pub(crate) kind: u32,
     pub(crate) message: String,
+    pub(crate) advice: String,
+    /// Of an error of a method.
+    pub(crate) remote: Option<RemoteError>,
 }
 
 /// What a head announces.
@@ -217,14 +250,47 @@ pub(crate) fn reply(to: Request, request: u64, body: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn failure(request: u64, error: &Error) -> Vec<u8> {
-    let mut text = error.to_string();
-    let mut end = text.len().min(LONGEST_BODY / 2);
+    let mut remote = error.remote().cloned();
+    if let Some(remote) = &mut remote {
+        remote.backtrace = cut(&remote.backtrace, LONGEST_BODY / 4).into();
+        let (causes, places) = (LONGEST_BODY / 4 / 512, LONGEST_BODY / 4 / 256);
+        remote.causes.truncate(causes);
+        remote.places.truncate(places);
+        for cause in &mut remote.causes {
+            cause.message = cut(&cause.message, 384).into();
+            cause.type_name = cut(&cause.type_name, 64).into();
+        }
+        for place in &mut remote.places {
+            place.call = cut(&place.call, 96).into();
+            place.file = cut(&place.file, 96).into();
+        }
+    }
+    let body = Failure {
+        kind: error.kind() as u32,
+        message: cut(error.message(), LONGEST_BODY / 8).into(),
+        advice: cut(error.advice(), LONGEST_BODY / 16).into(),
+        remote,
+    };
+    message(FAILURE, request, &archive(&body).unwrap_or_default())
+}
+
+/// The start of a text, at most `most` bytes.
+fn cut(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    text.truncate(end);
-    let body = Failure { kind: error.kind() as u32, message: text };
-    message(FAILURE, request, &archive(&body).unwrap_or_default())
+    &text[..end]
+}
+
+/// The error that a failure's body tells.
+pub(crate) fn failed(body: &[u8]) -> Error {
+    match unarchive::<Failure>(body) {
+        Ok(failure) => Error::new(ErrorKind::from_number(failure.kind).unwrap_or(ErrorKind::Protocol), failure.message)
+            .help(failure.advice)
+            .with_remote(failure.remote),
+        Err(error) => error,
+    }
 }
 
 /// Reads a body of fixed layout.
@@ -271,12 +337,31 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::error::{Cause, Place};
 
     #[test]
     fn a_request_number_means_one_thing_for_ever() {
         for (index, request) in Request::ALL.into_iter().enumerate() {
             assert_eq!(request as usize, index + 1);
         }
+    }
+
+    #[test]
+    fn the_longest_error_fits_a_message_and_arrives() {
+        let long = "ä".repeat(LONGEST_BODY);
+        let remote = RemoteError {
+            causes: vec![Cause { type_name: long.clone(), message: long.clone() }; 100],
+            places: vec![Place { call: long.clone(), file: long.clone(), line: 7 }; 1000],
+            backtrace: long.clone(),
+        };
+        let error = Error::new(ErrorKind::MethodFailed, long.clone()).help(long).with_remote(Some(remote));
+        let bytes = failure(1, &error);
+        let (head, announced) = Head::parse(&bytes).expect("a head");
+        assert_eq!((announced, head.len as usize), (Announced::Failure, bytes.len() - HEAD));
+        let error = failed(&bytes[HEAD..]);
+        assert_eq!(error.kind(), ErrorKind::MethodFailed);
+        let remote = error.remote().expect("remote");
+        assert!(remote.causes.len() > 4 && remote.places.len() > 8 && remote.backtrace.len() > 4000);
     }
 
     #[test]

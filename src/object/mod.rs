@@ -1,20 +1,26 @@
-//! What users hold: proxies of values, arrays and archives, and tickets to send them.
+//! What users hold: proxies of values, arrays, archives and hosted objects, and tickets to send them.
 //!
-//! [`schema`] says which types may lie in the region, [`payload`] is the only file that turns bytes of it into references.
+//! [`schema`] says which types may lie in the region, [`payload`] is the only file that turns bytes of it into references, [`transit`] sends
+//! references through calls.
 
 pub(crate) mod archive;
 pub(crate) mod array;
+pub(crate) mod datum;
 pub(crate) mod guard;
 pub(crate) mod payload;
 pub(crate) mod proxy;
 pub(crate) mod schema;
+pub(crate) mod scope;
 pub(crate) mod ticket;
+pub(crate) mod transit;
 pub(crate) mod value;
 
 pub use archive::{Archivable, Archive};
 pub use array::Array;
+pub use datum::Datum;
 pub use guard::{ReadGuard, WriteGuard};
-pub use proxy::{Kind, Object, Proxy};
+pub use proxy::{Kind, Object, Proxy, Weak};
 pub use schema::Shareable;
+pub use scope::{CallScope, Canceller};
 pub use ticket::{Ticket, TicketOptions};
 pub use value::Value;

@@ -1,14 +1,19 @@
 //! What all proxies have in common.
 
 use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::payload::slot_of;
 use super::ticket::{Ticket, TicketOptions};
+use super::transit;
 use crate::error::{Error, ErrorKind, Result};
+use crate::region::layout::HOSTED;
 use crate::region::{ObjectId, Region};
-use crate::session::Hold;
+use crate::session::{Ask, Hold, Session};
 use crate::sync::atomic::Ordering;
 use crate::table::types::TypeRecord;
 
@@ -24,11 +29,13 @@ pub enum Kind {
     Array = 2,
     /// An immutable archive of any `rkyv` type.
     Archive = 3,
+    /// An object of a class, in the broker: its methods are called.
+    Hosted = HOSTED,
 }
 
 impl Kind {
     pub(crate) fn from_number(number: u32) -> Option<Self> {
-        [Kind::Value, Kind::Array, Kind::Archive].into_iter().find(|kind| *kind as u32 == number)
+        [Kind::Value, Kind::Array, Kind::Archive, Kind::Hosted].into_iter().find(|kind| *kind as u32 == number)
     }
 }
 
@@ -38,6 +45,7 @@ impl fmt::Display for Kind {
             Kind::Value => "value",
             Kind::Array => "array",
             Kind::Archive => "archive",
+            Kind::Hosted => "hosted",
         })
     }
 }
@@ -62,6 +70,12 @@ pub trait Proxy: Clone + Sized + sealed::Typed {
     /// The object's identity, the same in every process.
     fn id(&self) -> ObjectId {
         self.hold().id()
+    }
+
+    /// A reference that does not keep the object alive.
+    fn downgrade(&self) -> Weak<Self> {
+        let session = Arc::downgrade(&self.hold().session_arc());
+        Weak { session, id: self.id(), proxy: PhantomData }
     }
 
     /// A ticket that one process can redeem once, at any time.
@@ -133,6 +147,54 @@ pub(crate) fn expect_type(
     })
 }
 
+/// A reference that does not keep its object alive, as a cache has it. Made by [`Proxy::downgrade`].
+///
+/// It ends with the last manager and proxy of its process, too.
+///
+/// ```
+/// use sharehold::{Manager, Proxy};
+///
+/// let manager = Manager::start()?;
+/// let value = manager.value(7_u8)?;
+/// let weak = value.downgrade();
+/// assert_eq!(weak.upgrade().unwrap().get()?, 7);
+/// drop(value);
+/// assert!(weak.upgrade().is_none());
+/// # Ok::<(), sharehold::Error>(())
+/// ```
+pub struct Weak<P> {
+    session: std::sync::Weak<Session>,
+    id: ObjectId,
+    proxy: PhantomData<fn() -> P>,
+}
+
+impl<P: Proxy> Weak<P> {
+    /// A proxy, if the object is still alive: also while another thread or process drops the last one, it is either alive afterwards or it is not.
+    pub fn upgrade(&self) -> Option<P> {
+        let session = self.session.upgrade()?;
+        P::of(Hold::take(&session, self.id).ok()??).ok()
+    }
+}
+
+impl<P> Weak<P> {
+    /// The object's identity.
+    pub fn id(&self) -> ObjectId {
+        self.id
+    }
+}
+
+impl<P> Clone for Weak<P> {
+    fn clone(&self) -> Self {
+        Self { session: self.session.clone(), id: self.id, proxy: PhantomData }
+    }
+}
+
+impl<P> fmt::Debug for Weak<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Weak({})", self.id)
+    }
+}
+
 /// A proxy of an object of any kind and type: to hold it, to send it on, or to find out what it is.
 #[derive(Clone)]
 pub struct Object {
@@ -161,12 +223,48 @@ impl Object {
             .ok_or_else(|| Error::new(ErrorKind::Damaged, format!("object {} has no type", self.hold.id())))
     }
 
+    /// Calls a method of a hosted object, without the generated proxy of its class: by name, with the arguments as a tuple.
+    ///
+    /// The result is read as an `R`: what the method returns, or a [`Datum`](crate::Datum), which takes everything.
+    /// Limits of time are set with [`CallScope`](crate::CallScope).
+    ///
+    /// ```
+    /// use sharehold::{Dict, Manager};
+    ///
+    /// let manager = Manager::start()?;
+    /// let dict = manager.create::<sharehold::Object>("Dict", &())?;
+    /// dict.call::<()>("set", &("answer", 42))?;
+    /// assert_eq!(dict.call::<u64>("get", &("answer",))?, 42);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `MethodNotFound`, with those that there are; `TypeMismatch` for arguments or a result of another type; `MethodFailed` and `MethodPanicked` with
+    /// [`Error::remote`]; `Poisoned` if an earlier call panicked while it changed the object; `Timeout`, `Cancelled`, `BrokerGone`.
+    pub fn call<R: DeserializeOwned>(&self, method: &str, arguments: &(impl Serialize + ?Sized)) -> Result<R> {
+        let session = self.hold.session_arc();
+        let arguments = transit::write_arguments(session.region(), arguments)?;
+        transit::ask(&session, Ask::Call { object: self.hold.id(), method, arguments: &arguments })
+    }
+
+    /// The debug form of a hosted object, as it is at this moment.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if it is not hosted; `BrokerGone`.
+    pub fn describe(&self) -> Result<String> {
+        transit::ask(&self.hold.session_arc(), Ask::Describe { object: self.hold.id() })
+    }
+
     /// Bytes of its payload.
     ///
     /// # Errors
     /// `Damaged` if the region says something impossible.
     pub fn bytes(&self) -> Result<u64> {
         Ok(slot_of(&self.hold)?.len.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn into_hold(self) -> Hold {
+        self.hold
     }
 
     /// A typed proxy of the same object.

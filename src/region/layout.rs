@@ -248,6 +248,9 @@ pub(crate) const SEALED: u32 = 1;
 /// The creator has reserved the memory: every page of it is there.
 pub(crate) const FILLED: u32 = 2;
 
+/// The number of the kind whose objects lie in the broker, not in the region: `object::Kind::Hosted`.
+pub(crate) const HOSTED: u32 = 4;
+
 /// Covers every shared struct and constant of the layout.
 pub(crate) const FINGERPRINT: u64 = {
     let mut hash = fnv_number(FNV_BASIS, VERSION as usize);

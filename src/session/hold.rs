@@ -71,6 +71,14 @@ impl Hold {
         unsafe { self.session.as_ref() }
     }
 
+    /// A counted pointer to the session, for those who take further references with it.
+    pub(crate) fn session_arc(&self) -> Arc<Session> {
+        // SAFETY: the pointer came from an `Arc`, of which the cell owns a strong count while this hold lives.
+        unsafe { Arc::increment_strong_count(self.session.as_ptr()) };
+        // SAFETY: owns the count that was just added.
+        unsafe { Arc::from_raw(self.session.as_ptr()) }
+    }
+
     #[inline]
     pub(crate) fn cell(&self) -> &AtomicU64 {
         // SAFETY: the cell is in the region that the session keeps mapped.

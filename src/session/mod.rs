@@ -5,4 +5,4 @@ pub(crate) mod hold;
 pub(crate) mod session;
 
 pub(crate) use hold::Hold;
-pub(crate) use session::{Link, Session};
+pub(crate) use session::{Ask, Link, Session};

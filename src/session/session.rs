@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64 as PrivateU64;
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::region::layout::LANES;
+use crate::region::layout::{HOSTED, LANES};
 use crate::region::{Generation, ObjectId, Region, SessionIndex, SlotIndex};
 use crate::sync::Owner;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -13,13 +13,30 @@ use crate::table::{Counting, sessions};
 
 /// A way to the broker, as far as the layers below the control channel need one. It ends with the session.
 pub(crate) trait Link: Send + Sync {
-    /// An object died that is large enough to be given back soon. One way.
+    /// An object died that is to be given back soon: a large one, or a hosted one, which may hold others. One way; never waits.
     fn returned(&self);
     /// A ticket expires at this time of the boot clock. One way.
     fn deadline(&self, at: u64);
+    /// Has a call made in the broker. `read` gets the bytes of the result while the references in it still stand for it.
+    fn call(&self, session: &Arc<Session>, ask: Ask<'_>, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
 }
 
-/// From this size on a dead object is announced to the broker at once; smaller ones wait for its next visit.
+/// What a session can ask of the objects that the broker hosts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ask<'a> {
+    /// Call a method of an object.
+    Call { object: ObjectId, method: &'a str, arguments: &'a [u8] },
+    /// Make an object of a class.
+    New { class: &'a str, arguments: &'a [u8] },
+    /// Give the debug form of an object.
+    Describe { object: ObjectId },
+    /// Find and free cycles that nobody can reach.
+    Collect,
+    /// List the classes and what can be called.
+    Classes,
+}
+
+/// From this size on a dead object is announced to the broker at once, as a hosted one is; others wait for its next visit.
 pub(crate) const BIG: u64 = 1 << 20;
 
 /// A session: a row of the ledger and lanes to move references, which only this process uses.
@@ -72,6 +89,10 @@ impl Session {
 
     pub(crate) fn region(&self) -> &Region {
         &self.region
+    }
+
+    pub(crate) fn region_arc(&self) -> Arc<Region> {
+        Arc::clone(&self.region)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -159,9 +180,12 @@ impl Session {
     #[cold]
     pub(crate) fn check(&self, id: ObjectId) {
         let slot = id.slot();
-        let len = self.region.slot(slot).map_or(0, |slot| slot.len.load(Ordering::Relaxed));
+        let is_awaited = self
+            .region
+            .slot(slot)
+            .is_some_and(|slot| slot.len.load(Ordering::Relaxed) >= BIG || slot.kind.load(Ordering::Relaxed) == HOSTED);
         if self.with_lane(|lane| self.counting().check(slot, lane))
-            && len >= BIG
+            && is_awaited
             && let Some(link) = self.link()
         {
             link.returned();

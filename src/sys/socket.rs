@@ -32,8 +32,17 @@ pub(crate) fn listen(path: &Path) -> Result<UnixListener> {
 
 /// Sends what the socket takes. Never raises SIGPIPE.
 pub(crate) fn send_some(socket: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
+    send_with(socket, bytes, SendFlags::NOSIGNAL)
+}
+
+/// As [`send_some`], but never waits.
+pub(crate) fn send_now(socket: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
+    send_with(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+}
+
+fn send_with(socket: &UnixStream, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
     loop {
-        match send(socket, bytes, SendFlags::NOSIGNAL) {
+        match send(socket, bytes, flags) {
             Err(rustix::io::Errno::INTR) => {}
             other => return other.map_err(io::Error::from),
         }
@@ -56,9 +65,18 @@ pub(crate) fn send_some_with(socket: &UnixStream, bytes: &[u8], fd: BorrowedFd<'
 
 /// Receives into `buffer`; 0 is the end. Descriptors that come along are closed.
 pub(crate) fn receive_some(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<usize> {
+    receive(socket, buffer, RecvFlags::empty())
+}
+
+/// As [`receive_some`], but never waits.
+pub(crate) fn receive_now(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<usize> {
+    receive(socket, buffer, RecvFlags::DONTWAIT)
+}
+
+fn receive(socket: &UnixStream, buffer: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
     loop {
         // A plain receive: descriptors in the message are dropped by the kernel.
-        match rustix::net::recv(socket, &mut *buffer, RecvFlags::empty()) {
+        match rustix::net::recv(socket, &mut *buffer, flags) {
             Err(rustix::io::Errno::INTR) => {}
             other => return other.map(|(received, _)| received).map_err(io::Error::from),
         }
@@ -80,6 +98,13 @@ pub(crate) fn receive_some_with(socket: &UnixStream, buffer: &mut [u8]) -> io::R
         _ => None,
     });
     Ok((received.bytes, fd))
+}
+
+/// Whether the other end has closed, whatever is still to be read.
+pub(crate) fn is_hung_up(socket: impl AsFd) -> bool {
+    let mut polled = [PollFd::new(&socket, PollFlags::RDHUP)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 /// Waits until the socket can be read, or the deadline is over (then false).

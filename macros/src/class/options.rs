@@ -1,0 +1,34 @@
+//! What stands in the parentheses of `#[class(...)]`.
+
+use proc_macro2::TokenStream;
+use syn::parse::Parser;
+use syn::{Ident, LitStr, Result};
+
+const OPTIONS: &str = "the options are name = \"...\", proxy = Name and internal";
+
+#[derive(Default)]
+pub(super) struct Options {
+    pub(super) name: Option<String>,
+    pub(super) proxy: Option<Ident>,
+    pub(super) internal: bool,
+}
+
+impl Options {
+    pub(super) fn read(tokens: TokenStream) -> Result<Self> {
+        let mut options = Self::default();
+        let parser = syn::meta::parser(|meta| {
+            if meta.path.is_ident("name") {
+                options.name = Some(meta.value()?.parse::<LitStr>()?.value());
+            } else if meta.path.is_ident("proxy") {
+                options.proxy = Some(meta.value()?.parse()?);
+            } else if meta.path.is_ident("internal") {
+                options.internal = true;
+            } else {
+                return Err(meta.error(OPTIONS));
+            }
+            Ok(())
+        });
+        parser.parse2(tokens)?;
+        Ok(options)
+    }
+}

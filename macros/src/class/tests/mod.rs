@@ -1,0 +1,4 @@
+//! Tests of the attribute, which run it on tokens.
+
+mod generated;
+mod misuse;

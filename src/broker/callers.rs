@@ -1,0 +1,224 @@
+//! The threads that serve calls. A connection that calls has a thread for as long as it goes on calling: a call costs no more than the two
+//! switches between client and broker, and a slow method is in nobody's way.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use super::host::Host;
+use super::mailbox::{Errand, Mailbox};
+use super::peer::{Asked, Connection};
+use crate::class::frame::{self, Caller};
+use crate::control::{call, message};
+use crate::error::Error;
+use crate::object::transit::Written;
+
+/// Most threads that serve calls. More callers at the same time wait for each other.
+const MOST_THREADS: usize = 512;
+/// How long a thread waits for the next request of its connection before it gives it back.
+const LINGER: Duration = Duration::from_millis(500);
+/// The same when others wait for a thread.
+const HURRY: Duration = Duration::from_millis(1);
+/// How long a thread without a connection stays.
+const IDLE: Duration = Duration::from_secs(5);
+/// How long a client may take to read a reply.
+const SEND_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A connection with a request that is a call.
+struct Job {
+    key: u64,
+    connection: Connection,
+    asked: Asked,
+}
+
+#[derive(Default)]
+struct Pool {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+    stopped: bool,
+}
+
+/// The pool of threads.
+pub(super) struct Callers {
+    host: Weak<Host>,
+    mailbox: Arc<Mailbox>,
+    pool: Mutex<Pool>,
+    work: Condvar,
+    /// Signalled when a thread ends.
+    ended: Condvar,
+}
+
+impl Callers {
+    pub(super) fn new(host: &Arc<Host>, mailbox: Arc<Mailbox>) -> Arc<Self> {
+        Arc::new(Self {
+            host: Arc::downgrade(host),
+            mailbox,
+            pool: Mutex::default(),
+            work: Condvar::new(),
+            ended: Condvar::new(),
+        })
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a connection to a thread, which answers the call and whatever calls follow.
+    pub(super) fn serve(self: &Arc<Self>, key: u64, connection: Connection, asked: Asked) {
+        let mut pool = self.pool();
+        pool.jobs.push_back(Job { key, connection, asked });
+        if pool.idle >= pool.jobs.len() {
+            self.work.notify_one();
+        } else if pool.threads < MOST_THREADS {
+            pool.threads += 1;
+            let callers = Arc::clone(self);
+            let started = std::thread::Builder::new().name("sharehold-call".into()).spawn(move || callers.run());
+            if let Err(error) = started {
+                pool.threads -= 1;
+                tracing::warn!(%error, threads = pool.threads, "no further thread for calls");
+                if pool.threads == 0
+                    && let Some(Job { key, connection, .. }) = pool.jobs.pop_back()
+                {
+                    let fault = Some("the broker has no thread for its call".into());
+                    self.mailbox.send(Errand::Back { key, connection, asked: None, fault, closed: true });
+                }
+            }
+        }
+    }
+
+    fn run(&self) {
+        let mut pool = self.pool();
+        loop {
+            if let Some(job) = pool.jobs.pop_front() {
+                drop(pool);
+                self.serve_connection(job);
+                pool = self.pool();
+                continue;
+            }
+            if pool.stopped {
+                break;
+            }
+            pool.idle += 1;
+            let timed_out;
+            (pool, timed_out) = self.work.wait_timeout(pool, IDLE).map_or_else(
+                |poisoned| {
+                    let (pool, waited) = poisoned.into_inner();
+                    (pool, waited.timed_out())
+                },
+                |(pool, waited)| (pool, waited.timed_out()),
+            );
+            pool.idle -= 1;
+            if timed_out && pool.jobs.is_empty() {
+                break;
+            }
+        }
+        pool.threads -= 1;
+        self.ended.notify_all();
+    }
+
+    /// Answers calls of one connection until it pauses, closes, or asks for something else.
+    fn serve_connection(&self, job: Job) {
+        let Job { key, mut connection, mut asked } = job;
+        let _ = connection.stream.set_read_timeout(Some(LINGER));
+        let _ = connection.stream.set_write_timeout(Some(SEND_PATIENCE));
+        let (asked, fault, closed) = loop {
+            let Some(host) = self.host.upgrade() else { return };
+            if let Err(fault) = answer(&host, &mut connection, &asked) {
+                break (None, Some(fault), true);
+            }
+            drop(host);
+            match self.next(&mut connection) {
+                Ok(Some(next)) if next.request.is_call() => asked = next,
+                Ok(next) => break (next, None, false),
+                Err(None) => break (None, None, true),
+                Err(Some(fault)) => break (None, Some(fault), true),
+            }
+        };
+        self.mailbox.send(Errand::Back { key, connection, asked, fault, closed });
+    }
+
+    /// The next request; none after a pause. `Err(None)`: the client has closed.
+    fn next(&self, connection: &mut Connection) -> Result<Option<Asked>, Option<String>> {
+        let mut hurried = false;
+        loop {
+            match connection.next() {
+                Ok(Some(asked)) => return Ok(Some(asked)),
+                Ok(None) => {}
+                Err(error) => return Err(Some(error.message().into())),
+            }
+            let others_wait = {
+                let pool = self.pool();
+                pool.stopped || (!pool.jobs.is_empty() && pool.threads >= MOST_THREADS)
+            };
+            if others_wait != hurried {
+                hurried = others_wait;
+                let _ = connection.stream.set_read_timeout(Some(if hurried { HURRY } else { LINGER }));
+            }
+            match connection.read_waiting() {
+                Ok(true) => {}
+                Ok(false) => return Err(None),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(None),
+                Err(error) => return Err(Some(error.to_string())),
+            }
+        }
+    }
+
+    /// Lets all threads end. Waits for those that are in a method, but not for ever.
+    pub(super) fn stop(&self, patience: Duration) {
+        let mut pool = self.pool();
+        pool.stopped = true;
+        self.work.notify_all();
+        let until = std::time::Instant::now() + patience;
+        while pool.threads > 0 {
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            if left.is_zero() {
+                tracing::warn!(threads = pool.threads, "methods are still running at the end of the broker");
+                return;
+            }
+            pool = match self.ended.wait_timeout(pool, left) {
+                Ok((pool, _)) => pool,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+}
+
+/// Executes a call and sends what came of it. An error says what the client did wrong, or that it is gone.
+fn answer(host: &Arc<Host>, connection: &mut Connection, asked: &Asked) -> Result<(), String> {
+    // The client asks again only after it has dealt with the last answer.
+    connection.arrived();
+    let session = host.session();
+    let caller = Caller { pid: connection.peer.pid, stream: Arc::clone(&connection.stream) };
+    let result = frame::for_caller(caller, || {
+        call::incoming(session, asked.request, &asked.body, |ask| host.execute(ask, false))
+    });
+    let mut fault = None;
+    let bytes = match result.and_then(|mut written| {
+        let body = call::result(session, &**host, &mut written);
+        // Kept also if the body could not be made: closing cancels them.
+        connection.issued = std::mem::take(&mut written.issued);
+        body
+    }) {
+        Ok(body) => message::reply(asked.request, asked.id, &body),
+        Err(error) => {
+            Written::cancel(&std::mem::take(&mut connection.issued), session);
+            if error.kind() == crate::ErrorKind::Protocol {
+                fault = Some(error.message().to_owned());
+            }
+            message::failure(asked.id, &error)
+        }
+    };
+    send_all(connection, &bytes).map_err(|error| Error::os("send a reply", error).to_string())?;
+    fault.map_or(Ok(()), Err)
+}
+
+fn send_all(connection: &Connection, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let sent = crate::sys::socket::send_some(&connection.stream, bytes)?;
+        bytes = &bytes[sent..];
+    }
+    Ok(())
+}

@@ -1,0 +1,332 @@
+//! The objects that the broker hosts: found by their ids, called on any thread, dropped where nobody waits.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use super::collect;
+use super::grants::Grants;
+use super::mailbox::{Errand, Mailbox};
+use crate::class::cell::AnyCell;
+use crate::class::failure::guarded;
+use crate::class::table::{Made, class_fingerprint};
+use crate::class::{ClassTable, builtin};
+use crate::control::create::cut;
+use crate::control::message::{self, Create, Of, Request};
+use crate::control::{Channel, PATIENCE};
+use crate::error::{Error, ErrorKind, Result};
+use crate::object::proxy::sealed::Typed;
+use crate::object::transit::{self, Written};
+use crate::object::{Kind, Object};
+use crate::region::{ObjectId, Region, SessionIndex};
+use crate::session::{Ask, Hold, Link, Session};
+use crate::table::refs::Refs;
+use crate::table::tickets;
+
+/// A hosted object.
+pub(super) struct Hosted {
+    pub(super) id: ObjectId,
+    pub(super) class: Arc<ClassTable>,
+    pub(super) cell: Box<dyn AnyCell>,
+}
+
+/// What the broker's threads share: the books, the classes and the objects.
+pub(crate) struct Host {
+    /// The broker is a session like any other: what hosted objects hold, it holds.
+    session: Arc<Session>,
+    books: Mutex<Grants>,
+    classes: HashMap<String, Arc<ClassTable>>,
+    /// By slot. Whoever calls keeps the object itself alive, so that it is dropped only after the call.
+    objects: RwLock<Vec<Option<Arc<Hosted>>>>,
+    dead: Sender<Vec<Arc<Hosted>>>,
+    mailbox: Arc<Mailbox>,
+}
+
+thread_local! {
+    /// The host for which this thread executes a method, a constructor or a destructor.
+    static HERE: RefCell<Option<Arc<Host>>> = const { RefCell::new(None) };
+    /// Whether this thread is the one that drops the dead: it looks itself for what dies with them.
+    static REAPING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The host for which this thread works.
+pub(crate) fn here() -> Option<Arc<Host>> {
+    HERE.with_borrow(Clone::clone)
+}
+
+impl Host {
+    pub(super) fn new(session: Arc<Session>, classes: &[Arc<ClassTable>], mailbox: Arc<Mailbox>) -> Result<Arc<Self>> {
+        let mut by_name: HashMap<String, Arc<ClassTable>> = HashMap::new();
+        for table in builtin::tables().map(Arc::new).iter().chain(classes) {
+            if let Some(other) = by_name.get(&table.name) {
+                return Err(Error::new(
+                    ErrorKind::InvalidArgument,
+                    format!("two classes are named {}: {other:?} and {table:?}", table.name),
+                ));
+            }
+            by_name.insert(table.name.clone(), Arc::clone(table));
+        }
+        let (dead, to_be_dropped) = channel();
+        let host = Arc::new(Self {
+            books: Mutex::new(Grants::new(session.region_arc())),
+            session,
+            classes: by_name,
+            objects: RwLock::default(),
+            dead,
+            mailbox,
+        });
+        host.session.set_link(Box::new(Inside(Arc::downgrade(&host))));
+        let reaper = Arc::downgrade(&host);
+        std::thread::Builder::new()
+            .name("sharehold-reaper".into())
+            .spawn(move || reap(&reaper, &to_be_dropped))
+            .map_err(|error| Error::os("start a thread", error))?;
+        Ok(host)
+    }
+
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    pub(super) fn region(&self) -> &Region {
+        self.session.region()
+    }
+
+    pub(super) fn books(&self) -> MutexGuard<'_, Grants> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Frees what has died, and has the hosted ones among it dropped.
+    pub(super) fn take_back(&self) {
+        let buried = self.free_returned();
+        self.bury(&buried);
+    }
+
+    fn free_returned(&self) -> Vec<ObjectId> {
+        let mut books = self.books();
+        books.take_back();
+        books.buried()
+    }
+
+    /// Has hosted objects dropped whose slots were freed: their destructors are the user's, and may take long.
+    pub(super) fn bury(&self, buried: &[ObjectId]) {
+        if !buried.is_empty() {
+            let _ = self.dead.send(self.remove(buried));
+        }
+    }
+
+    fn remove(&self, buried: &[ObjectId]) -> Vec<Arc<Hosted>> {
+        let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
+        let removed = buried.iter().filter_map(|id| {
+            let place = objects.get_mut(id.slot().0 as usize)?;
+            // A later object may have the slot already.
+            if place.as_ref().is_some_and(|hosted| hosted.id == *id) { place.take() } else { None }
+        });
+        removed.collect()
+    }
+
+    pub(super) fn find(&self, id: ObjectId) -> Result<Arc<Hosted>> {
+        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        let found = objects.get(id.slot().0 as usize).and_then(Option::as_ref).filter(|hosted| hosted.id == id);
+        found.map(Arc::clone).ok_or_else(|| match self.region().id_of(id.slot()) {
+            Some(there) if there == id => {
+                Error::new(ErrorKind::InvalidArgument, format!("object {id} is not hosted: it has no methods"))
+            }
+            _ => tickets::gone(id),
+        })
+    }
+
+    /// All hosted objects, as they are at this moment.
+    pub(super) fn all(&self) -> Vec<Arc<Hosted>> {
+        self.objects.read().unwrap_or_else(PoisonError::into_inner).iter().flatten().map(Arc::clone).collect()
+    }
+
+    /// Executes what a caller asks. `inside`: a method asks, which may create what others may not.
+    pub(super) fn execute(self: &Arc<Self>, ask: Ask<'_>, inside: bool) -> Result<Written> {
+        let outer = HERE.replace(Some(Arc::clone(self)));
+        let done = match ask {
+            Ask::Call { object, method, arguments } => self.find(object).and_then(|hosted| {
+                let call = || hosted.class.call(&*hosted.cell, object, method, &self.session, arguments);
+                guarded(&format!("{}.{}", hosted.class.name, method), call)
+            }),
+            Ask::New { class, arguments } => self.class(class).and_then(|class| {
+                guarded(&format!("{}.new", class.name), || {
+                    let object = match class.construct(&self.session, arguments, inside)? {
+                        Made::New(cell) => self.host(class, cell)?,
+                        Made::Existing(object) => object,
+                    };
+                    transit::write_result(&self.session, &object)
+                })
+            }),
+            Ask::Describe { object } => self.find(object).and_then(|hosted| {
+                guarded(&format!("{}.debug", hosted.class.name), || {
+                    let mut form = hosted.class.describe(&*hosted.cell).unwrap_or_else(|| "(busy)".into());
+                    if hosted.cell.is_poisoned() {
+                        form += " (poisoned)";
+                    }
+                    transit::write_result(&self.session, &form)
+                })
+            }),
+            Ask::Collect => guarded("collect", || transit::write_result(&self.session, &collect::collect(self))),
+            Ask::Classes => {
+                let mut classes: Vec<(&str, Vec<String>)> =
+                    self.classes.values().map(|class| (class.name(), class.signatures())).collect();
+                classes.sort_unstable();
+                transit::write_result(&self.session, &classes)
+            }
+        };
+        HERE.set(outer);
+        done
+    }
+
+    fn class(&self, name: &str) -> Result<&Arc<ClassTable>> {
+        self.classes.get(name).ok_or_else(|| {
+            let mut there: Vec<&str> = self.classes.keys().map(String::as_str).collect();
+            there.sort_unstable();
+            let shown: String = name.chars().take(64).collect();
+            Error::new(
+                ErrorKind::ClassNotFound,
+                format!("this broker has no class '{shown}'; it has {}", there.join(", ")),
+            )
+            .help("register it where the broker is started: Broker::builder().class::<...>()")
+        })
+    }
+
+    /// Hosts an object of a registered class.
+    pub(crate) fn adopt(&self, class: &str, object: Box<dyn Any>) -> Result<Object> {
+        let class = self.class(class)?;
+        let is_of_class = class.is_of((*object).type_id());
+        let cell = class.host(object).filter(|_| is_of_class).ok_or_else(|| {
+            Error::new(
+                ErrorKind::TypeMismatch,
+                format!("class {} has objects of another type in this broker", class.name),
+            )
+        })?;
+        self.host(class, cell)
+    }
+
+    /// Gives an object a slot, and the first proxy of it.
+    fn host(&self, class: &Arc<ClassTable>, cell: Box<dyn AnyCell>) -> Result<Object> {
+        let create = Create {
+            kind: Kind::Hosted as u32,
+            type_name: cut(class.name.clone()),
+            type_fingerprint: class_fingerprint(&class.name),
+            element_size: 0,
+            element_align: 1,
+            len: 0,
+            align: 1,
+        };
+        let (granted, buried) = {
+            let mut books = self.books();
+            (books.create(&create, SessionIndex::BROKER).map(|(granted, _)| granted), books.buried())
+        };
+        self.bury(&buried);
+        let granted = granted?;
+        let id = ObjectId::from_bits(granted.object);
+        let hosted = Arc::new(Hosted { id, class: Arc::clone(class), cell });
+        {
+            let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
+            let place = id.slot().0 as usize;
+            if objects.len() <= place {
+                objects.resize(place + 1, None);
+            }
+            // What was there is dead, and on its way to be buried.
+            let before = objects[place].replace(hosted);
+            drop(objects);
+            if let Some(before) = before {
+                let _ = self.dead.send(vec![before]);
+            }
+        }
+        // Only now, that calls find it, is it alive.
+        let hold = Hold::claim(&self.session, id, Refs(granted.refs))?;
+        Object::of(hold.ok_or_else(|| tickets::gone(id))?)
+    }
+
+    pub(super) fn clear_poison(&self, of: &Of) -> Result<()> {
+        self.find(ObjectId::from_bits(of.object)).map(|hosted| hosted.cell.clear_poison())
+    }
+
+    /// Drops all objects at the end of the broker.
+    pub(super) fn clear(&self) {
+        let all = std::mem::take(&mut *self.objects.write().unwrap_or_else(PoisonError::into_inner));
+        for hosted in all.into_iter().flatten() {
+            drop_guarded(hosted);
+        }
+    }
+}
+
+/// Drops dead objects until the host is gone. What they held dies with them and comes back on the stack of returned slots, level by level:
+/// no depth of nesting takes stack.
+fn reap(host: &Weak<Host>, dead: &Receiver<Vec<Arc<Hosted>>>) {
+    REAPING.set(true);
+    while let Ok(mut batch) = dead.recv() {
+        let Some(host) = host.upgrade() else { return };
+        HERE.set(Some(Arc::clone(&host)));
+        while !batch.is_empty() {
+            batch.into_iter().for_each(drop_guarded);
+            let buried = host.free_returned();
+            batch = if buried.is_empty() { Vec::new() } else { host.remove(&buried) };
+        }
+        HERE.set(None);
+    }
+}
+
+fn drop_guarded(hosted: Arc<Hosted>) {
+    // What went wrong is in the log; there is nobody to tell.
+    let _ = guarded(&format!("{}.drop", hosted.class.name), || {
+        drop(hosted);
+        Ok(())
+    });
+}
+
+/// The way of the broker's own session to the broker: calls are made on the thread that asks.
+struct Inside(Weak<Host>);
+
+impl Link for Inside {
+    fn returned(&self) {
+        if !REAPING.get()
+            && let Some(host) = self.0.upgrade()
+        {
+            host.mailbox.ring();
+        }
+    }
+
+    fn deadline(&self, at: u64) {
+        if let Some(host) = self.0.upgrade() {
+            host.mailbox.send(Errand::Deadline(at));
+        }
+    }
+
+    fn call(&self, session: &Arc<Session>, ask: Ask<'_>, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let host =
+            self.0.upgrade().ok_or_else(|| Error::new(ErrorKind::BrokerGone, "the broker of this object has ended"))?;
+        let written = host.execute(ask, true)?;
+        let done = read(&written.bytes);
+        if done.is_err() {
+            Written::cancel(&written.issued, session);
+        }
+        done
+    }
+}
+
+/// The broker as a channel for methods that create objects.
+impl Channel for Host {
+    fn call(&self, request: Request, body: &[u8], patience: Duration) -> Result<Vec<u8>> {
+        match request {
+            Request::Create => {
+                let create: Create = message::unarchive(body)?;
+                let (created, buried) = {
+                    let mut books = self.books();
+                    (books.create(&create, SessionIndex::BROKER), books.buried())
+                };
+                self.bury(&buried);
+                created.map(|(granted, _)| bytemuck::bytes_of(&granted).to_vec())
+            }
+            // The loop does all else; it never waits for a method.
+            _ => self.mailbox.ask(request, body, patience.max(PATIENCE)),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Objects: asked for through a channel, counted, claimed, and filled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::message::{self, Create, Granted, Request};
+use crate::error::{Error, ErrorKind, Result};
+use crate::object::payload::{Payload, slot_of};
+use crate::object::proxy::sealed::Typed;
+use crate::object::{Array, Kind, Shareable};
+use crate::region::layout::{FILLED, TYPE_NAME_BYTES};
+use crate::region::{ObjectId, Offset};
+use crate::session::{Hold, Session};
+use crate::sync::atomic::Ordering;
+use crate::table::refs::Refs;
+
+/// How long a request that the broker answers at once may take. It is over only if the broker is stopped.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A way to ask the broker: a socket, or the broker itself.
+pub(crate) trait Channel: Send + Sync {
+    /// Asks and waits for the answer.
+    fn call(&self, request: Request, body: &[u8], patience: Duration) -> Result<Vec<u8>>;
+
+    /// The process id of the broker, if this process started it.
+    fn child_pid(&self) -> Option<u32> {
+        None
+    }
+}
+
+/// How often a grant that was withdrawn is asked for again.
+const TRIES: u32 = 3;
+
+/// Creates an object, counted once, its memory reserved but not written.
+pub(crate) fn create(session: &Arc<Session>, channel: &dyn Channel, create: &Create) -> Result<Hold> {
+    session.check_ours()?;
+    let body = message::archive(create)?;
+    for _ in 0..TRIES {
+        let granted: Granted = message::fixed(&channel.call(Request::Create, &body, PATIENCE)?)?;
+        let id = ObjectId::from_bits(granted.object);
+        let Some(hold) = Hold::claim(session, id, Refs(granted.refs))? else { continue };
+        let slot = slot_of(&hold)?;
+        if granted.warm == 0 {
+            // On failure the hold is dropped, and with it the object.
+            session.region().reserve(Offset(slot.offset.load(Ordering::Relaxed)), create.len)?;
+        }
+        slot.flags.fetch_or(FILLED, Ordering::Relaxed);
+        return Ok(hold);
+    }
+    Err(Error::new(ErrorKind::BrokerGone, "the broker withdrew what it had granted"))
+}
+
+/// Creates an array that `fill` writes in place.
+#[expect(unsafe_code, reason = "an object that nobody else knows yet is written in place")]
+pub(crate) fn array<T: Shareable, E: From<Error>>(
+    session: &Arc<Session>,
+    channel: &dyn Channel,
+    len: usize,
+    align: usize,
+    fill: impl FnOnce(&mut [T]) -> Result<(), E>,
+) -> Result<Array<T>, E> {
+    if size_of::<T>() == 0 {
+        return Err(Error::new(ErrorKind::InvalidArgument, "an array's elements have at least one byte").into());
+    }
+    let bytes = len.checked_mul(size_of::<T>()).and_then(|bytes| u64::try_from(bytes).ok()).ok_or_else(|| {
+        Error::new(ErrorKind::RegionFull, format!("{len} elements of {} bytes do not fit any memory", size_of::<T>()))
+    })?;
+    let hold = create(session, channel, &of::<T>(Kind::Array, bytes, align.max(align_of::<T>()) as u64))?;
+    let place: Payload<T> = Payload::of(&hold)?;
+    // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
+    fill(unsafe { place.slice_mut() })?;
+    Ok(<Array<T> as Typed>::of(hold)?)
+}
+
+/// Creates a sealed array of bytes.
+pub(crate) fn bytes(session: &Arc<Session>, channel: &dyn Channel, bytes: &[u8]) -> Result<Array<u8>> {
+    let array = array(session, channel, bytes.len(), 1, |place| {
+        place.copy_from_slice(bytes);
+        Ok::<(), Error>(())
+    })?;
+    array.seal()?;
+    Ok(array)
+}
+
+/// A request for an object with elements of `T`.
+pub(crate) fn of<T: Shareable>(kind: Kind, len: u64, align: u64) -> Create {
+    Create {
+        kind: kind as u32,
+        type_name: cut(T::type_name()),
+        type_fingerprint: T::FINGERPRINT,
+        element_size: size_of::<T>() as u64,
+        element_align: align_of::<T>() as u32,
+        len,
+        align,
+    }
+}
+
+/// A type's name as the region has room for it.
+pub(crate) fn cut(mut name: String) -> String {
+    let mut end = name.len().min(TYPE_NAME_BYTES);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    name.truncate(end);
+    name
+}

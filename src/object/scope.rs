@@ -1,0 +1,166 @@
+//! How long the calls of a thread may take, and how another thread ends them.
+
+use std::cell::RefCell;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+/// Limits for calls: a time, and a way to cancel. Default: none, a call takes as long as its method.
+///
+/// It holds for all calls that a closure makes in its thread, on whatever proxies. An interrupted call's connection is given up, so that no later call gets its
+/// answer; the method in the broker goes on until it ends or looks at [`is_cancelled`](crate::is_cancelled).
+///
+/// ```
+/// use std::time::Duration;
+/// use sharehold::{CallScope, Datum, List, Manager};
+///
+/// let manager = Manager::start()?;
+/// let list = List::new(&manager)?;
+/// CallScope::new().timeout(Duration::from_secs(5)).run(|| list.push(1))?;
+/// assert_eq!(list.len()?, 1);
+/// # Ok::<(), sharehold::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct CallScope {
+    timeout: Option<Duration>,
+    canceller: Option<Canceller>,
+}
+
+impl CallScope {
+    /// No limits.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets all calls together take this long, from the start of [`CallScope::run`]; a call that is not answered then fails with `Timeout`.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Lets the calls be cancelled; they fail with `Cancelled`.
+    #[must_use]
+    pub fn canceller(mut self, canceller: &Canceller) -> Self {
+        self.canceller = Some(canceller.clone());
+        self
+    }
+
+    /// Runs a closure under these limits. Inside another scope the earlier end counts.
+    pub fn run<R>(&self, work: impl FnOnce() -> R) -> R {
+        let outer = current();
+        let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let limits = Limits {
+            deadline: deadline.into_iter().chain(outer.deadline).min(),
+            cancellers: outer.cancellers.iter().chain(&self.canceller).cloned().collect(),
+        };
+        struct Restore(Option<Limits>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                LIMITS.set(self.0.take().unwrap_or_default());
+            }
+        }
+        let _restore = Restore(Some(outer));
+        LIMITS.set(limits);
+        work()
+    }
+}
+
+/// Cancels the calls of other threads. Clones cancel the same.
+///
+/// ```
+/// use sharehold::{CallScope, Canceller, ErrorKind, List, Manager};
+///
+/// let manager = Manager::start()?;
+/// let list = List::new(&manager)?;
+/// let canceller = Canceller::new();
+/// canceller.cancel(); // from any thread, at any time
+/// let error = CallScope::new().canceller(&canceller).run(|| list.len()).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Cancelled);
+/// # Ok::<(), sharehold::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Canceller(Arc<Cancelling>);
+
+#[derive(Debug, Default)]
+struct Cancelling {
+    cancelled: AtomicBool,
+    /// Sockets at which calls wait.
+    waiting: Mutex<Vec<Weak<UnixStream>>>,
+}
+
+impl Canceller {
+    /// Nothing is cancelled yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends all calls under this canceller, those that run and those to come.
+    pub fn cancel(&self) {
+        let waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.cancelled.store(true, Ordering::Release);
+        for stream in waiting.iter().filter_map(Weak::upgrade) {
+            // The one that waits there sees the end of the stream.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Whether [`Canceller::cancel`] was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::Acquire)
+    }
+
+    fn watch(&self, stream: &Arc<UnixStream>) {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(stream));
+    }
+
+    fn unwatch(&self, stream: &Arc<UnixStream>) {
+        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(stream)));
+    }
+}
+
+/// What holds for the calls of this thread.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Limits {
+    pub(crate) deadline: Option<Instant>,
+    cancellers: Vec<Canceller>,
+}
+
+thread_local! {
+    static LIMITS: RefCell<Limits> = RefCell::new(Limits::default());
+}
+
+/// The limits of this thread.
+pub(crate) fn current() -> Limits {
+    LIMITS.with_borrow(Limits::clone)
+}
+
+impl Limits {
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancellers.iter().any(Canceller::is_cancelled)
+    }
+
+    /// Makes cancelling end what waits at this stream, until the result is dropped. Ask [`Limits::is_cancelled`] afterwards: it may have been before.
+    pub(crate) fn watch<'a>(&'a self, stream: &'a Arc<UnixStream>) -> Watched<'a> {
+        for canceller in &self.cancellers {
+            canceller.watch(stream);
+        }
+        Watched { limits: self, stream }
+    }
+}
+
+pub(crate) struct Watched<'a> {
+    limits: &'a Limits,
+    stream: &'a Arc<UnixStream>,
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        for canceller in &self.limits.cancellers {
+            canceller.unwatch(self.stream);
+        }
+    }
+}

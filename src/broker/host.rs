@@ -41,8 +41,14 @@ pub(crate) struct Host {
     classes: HashMap<String, Arc<ClassTable>>,
     /// By slot. Whoever calls keeps the object itself alive, so that it is dropped only after the call.
     objects: RwLock<Vec<Option<Arc<Hosted>>>>,
-    dead: Sender<Vec<Arc<Hosted>>>,
+    dead: Sender<Burial>,
     mailbox: Arc<Mailbox>,
+}
+
+/// Objects to be dropped, and whom to tell afterwards.
+struct Burial {
+    dead: Vec<Arc<Hosted>>,
+    done: Option<Sender<()>>,
 }
 
 thread_local! {
@@ -114,7 +120,7 @@ impl Host {
     /// Has hosted objects dropped whose slots were freed: their destructors are the user's, and may take long.
     pub(super) fn bury(&self, buried: &[ObjectId]) {
         if !buried.is_empty() {
-            let _ = self.dead.send(self.remove(buried));
+            let _ = self.dead.send(Burial { dead: self.remove(buried), done: None });
         }
     }
 
@@ -237,7 +243,7 @@ impl Host {
             let before = objects[place].replace(hosted);
             drop(objects);
             if let Some(before) = before {
-                let _ = self.dead.send(vec![before]);
+                let _ = self.dead.send(Burial { dead: vec![before], done: None });
             }
         }
         // Only now, that calls find it, is it alive.
@@ -249,28 +255,32 @@ impl Host {
         self.find(ObjectId::from_bits(of.object)).map(|hosted| hosted.cell.clear_poison())
     }
 
-    /// Drops all objects at the end of the broker.
-    pub(super) fn clear(&self) {
+    /// Drops all objects at the end of the broker. Waits for their destructors, but not for ever.
+    pub(super) fn clear(&self, patience: Duration) {
         let all = std::mem::take(&mut *self.objects.write().unwrap_or_else(PoisonError::into_inner));
-        for hosted in all.into_iter().flatten() {
-            drop_guarded(hosted);
+        let (done, is_done) = channel();
+        let _ = self.dead.send(Burial { dead: all.into_iter().flatten().collect(), done: Some(done) });
+        if is_done.recv_timeout(patience).is_err() {
+            tracing::warn!("destructors are still running at the end of the broker");
         }
     }
 }
 
 /// Drops dead objects until the host is gone. What they held dies with them and comes back on the stack of returned slots, level by level:
 /// no depth of nesting takes stack.
-fn reap(host: &Weak<Host>, dead: &Receiver<Vec<Arc<Hosted>>>) {
+fn reap(host: &Weak<Host>, dead: &Receiver<Burial>) {
     REAPING.set(true);
-    while let Ok(mut batch) = dead.recv() {
-        let Some(host) = host.upgrade() else { return };
-        HERE.set(Some(Arc::clone(&host)));
+    while let Ok(Burial { dead: mut batch, done }) = dead.recv() {
+        HERE.set(host.upgrade());
         while !batch.is_empty() {
             batch.into_iter().for_each(drop_guarded);
-            let buried = host.free_returned();
-            batch = if buried.is_empty() { Vec::new() } else { host.remove(&buried) };
+            let buried = here().map_or_else(Vec::new, |host| host.free_returned());
+            batch = here().filter(|_| !buried.is_empty()).map_or_else(Vec::new, |host| host.remove(&buried));
         }
         HERE.set(None);
+        if let Some(done) = done {
+            let _ = done.send(());
+        }
     }
 }
 

@@ -10,6 +10,8 @@ mod collect;
 pub(crate) mod config;
 mod grants;
 pub(crate) mod host;
+#[cfg(test)]
+mod hostile;
 mod mailbox;
 mod peer;
 mod server;

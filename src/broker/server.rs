@@ -167,7 +167,7 @@ impl Server {
             let _ = away.stream.shutdown(Shutdown::Both);
         }
         self.callers.stop(STOP_PATIENCE);
-        self.host.clear();
+        self.host.clear(STOP_PATIENCE);
         self.region.header().broker_state.store(BrokerState::Stopped as u32, Ordering::Release);
         release_structure(&self.session);
         tracing::info!("stopped");

@@ -1,0 +1,360 @@
+//! Clients that send what no client of this library sends. Each gets an error or loses its own connection, with a line in the log, and harms nobody else.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::Duration;
+
+use proptest::prelude::Rng;
+use proptest::test_runner::{RngAlgorithm, TestRng};
+
+use super::{Broker, RunningBroker};
+use crate::class::{List, MethodError};
+use crate::client::Manager;
+use crate::control::message::{
+    self, Announced, Attach, Create, HEAD, Head, Join, LONGEST_BODY, Named, Publish, Request,
+};
+use crate::error::ErrorKind;
+use crate::object::{Kind, Proxy};
+use crate::region::layout::{FINGERPRINT, VERSION};
+use crate::sys::place;
+
+/// A class whose one method takes a number.
+#[derive(Debug)]
+struct Scale;
+
+#[expect(unsafe_code, reason = "the attribute puts classes into a list that the linker makes")]
+mod class {
+    use super::{MethodError, Scale};
+
+    #[sharehold::class]
+    impl Scale {
+        pub fn new() -> Self {
+            Self
+        }
+
+        pub fn double(&self, x: f64) -> Result<f64, MethodError> {
+            Ok(2.0 * x)
+        }
+    }
+}
+
+use class::ScaleProxy;
+
+/// Warnings of all threads: what an operator would see.
+static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Recorder;
+
+impl tracing::Subscriber for Recorder {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::WARN
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text(String);
+        impl tracing::field::Visit for Text {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0 += &format!("{field}={value:?} ");
+            }
+        }
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        LOG.lock().unwrap_or_else(PoisonError::into_inner).push(text.0);
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// A broker, and a client that must not notice anything.
+struct Stage {
+    name: String,
+    healthy: ScaleProxy,
+    manager: Manager,
+    _broker: RunningBroker,
+}
+
+impl Stage {
+    fn new(what: &str) -> Self {
+        static RECORDING: Once = Once::new();
+        RECORDING.call_once(|| tracing::subscriber::set_global_default(Recorder).expect("the only one"));
+        let name = format!("hostile-{what}-{}", std::process::id());
+        let broker = Broker::builder().name(&name).capacity(16 << 20).class::<Scale>().spawn().expect("spawned");
+        let manager = Manager::connect(&name).expect("connected");
+        let healthy = ScaleProxy::new(&manager).expect("created");
+        Self { name, healthy, manager, _broker: broker }
+    }
+
+    /// A connection that says what it likes.
+    fn connect(&self) -> UnixStream {
+        let stream = UnixStream::connect(place::socket_path(&self.name)).expect("connected");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+        stream
+    }
+
+    /// One that has attached, as every client does first.
+    fn attached(&self) -> UnixStream {
+        let mut stream = self.connect();
+        let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, reserved: 0 };
+        assert_eq!(ask(&mut stream, &message::request(Request::Attach, 1, bytemuck::bytes_of(&attach))), Said::Reply);
+        stream
+    }
+
+    fn check(&self, after: &str) {
+        assert_eq!(self.healthy.double(4.0).expect(after), 8.0, "{after}");
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Reply,
+    Failure(ErrorKind),
+    /// The connection was closed.
+    Closed,
+}
+
+/// Sends bytes, and reads one answer.
+fn ask(stream: &mut UnixStream, bytes: &[u8]) -> Said {
+    // The other end may close before it has read all.
+    let _ = stream.write_all(bytes);
+    hear(stream)
+}
+
+fn hear(stream: &mut UnixStream) -> Said {
+    let mut head = [0; HEAD];
+    if stream.read_exact(&mut head).is_err() {
+        return Said::Closed;
+    }
+    let (head, announced) = Head::parse(&head).expect("the broker sends messages");
+    let mut body = vec![0; head.len as usize];
+    stream.read_exact(&mut body).expect("the broker sends whole messages");
+    match announced {
+        Announced::Failure => Said::Failure(message::failed(&body).kind()),
+        _ => Said::Reply,
+    }
+}
+
+/// The body of a call.
+fn call(object: u64, bundle: u64, name_len: u32, rest: &[u8]) -> Vec<u8> {
+    [&object.to_le_bytes()[..], &bundle.to_le_bytes(), &name_len.to_le_bytes(), &[0; 4], rest].concat()
+}
+
+fn head(kind: u16, len: u32) -> Vec<u8> {
+    [&b"SHLD"[..], &kind.to_le_bytes(), &[0; 2], &7_u64.to_le_bytes(), &len.to_le_bytes(), &[0; 4]].concat()
+}
+
+#[test]
+fn a_message_that_is_none_costs_its_sender_the_connection_and_leaves_a_line_in_the_log() {
+    let stage = Stage::new("messages");
+    let cases: [(&str, Vec<u8>); 7] = [
+        ("longer than", head(Request::Usage as u16, u32::MAX)),
+        ("longer than", head(Request::Call as u16, LONGEST_BODY as u32 + 1)),
+        ("there is no message", head(0, 0)),
+        ("there is no message", head(999, 0)),
+        ("a reply came", head(0x8000 | Request::Create as u16, 0)),
+        ("does not start as one", vec![0xff; 4096]),
+        ("does not start as one", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec()),
+    ];
+    for (reason, bytes) in cases {
+        for mut stream in [stage.connect(), stage.attached()] {
+            let logged = LOG.lock().expect("whole").len();
+            assert_eq!(ask(&mut stream, &bytes), Said::Closed, "{reason}");
+            let log = LOG.lock().expect("whole");
+            assert!(log[logged..].iter().any(|line| line.contains(reason)), "no '{reason}' in {:?}", &log[logged..]);
+        }
+        stage.check(reason);
+    }
+}
+
+#[test]
+fn what_comes_in_the_wrong_order_is_refused() {
+    let stage = Stage::new("order");
+    let usage = message::request(Request::Usage, 1, &[]);
+    assert_eq!(ask(&mut stage.connect(), &usage), Said::Failure(ErrorKind::Protocol));
+    let mut first = stage.connect();
+    assert_eq!(
+        ask(&mut first, &message::request(Request::Call, 1, &call(1, 0, 0, &[]))),
+        Said::Failure(ErrorKind::Protocol)
+    );
+    let join = Join { token: 12345, session: 1, reserved: 0 };
+    let join = message::request(Request::Join, 1, bytemuck::bytes_of(&join));
+    assert_eq!(ask(&mut stage.connect(), &join), Said::Failure(ErrorKind::Protocol));
+    let attach = Attach { fingerprint: FINGERPRINT ^ 1, version: VERSION, reserved: 0 };
+    let attach = message::request(Request::Attach, 1, bytemuck::bytes_of(&attach));
+    assert_eq!(ask(&mut stage.connect(), &attach), Said::Failure(ErrorKind::LayoutMismatch));
+    assert_eq!(ask(&mut stage.attached(), &attach), Said::Failure(ErrorKind::Protocol));
+    stage.check("in the wrong order");
+}
+
+#[test]
+fn a_body_that_is_cut_off_is_waited_for_and_harms_nobody() {
+    let stage = Stage::new("cut");
+    let whole = message::request(Request::Call, 1, &call(stage.healthy.id().to_bits(), 0, 6, b"double\x91\x02"));
+    let mut waiting = Vec::new();
+    for end in 0..whole.len() {
+        let mut stream = stage.attached();
+        stream.write_all(&whole[..end]).expect("sent");
+        waiting.push((stream, end));
+        stage.check("cut off");
+    }
+    for (mut stream, end) in waiting {
+        assert_eq!(ask(&mut stream, &whole[end..]), Said::Reply, "the rest of {end}");
+    }
+}
+
+#[test]
+fn calls_with_false_names_ids_and_arguments_are_errors_and_the_connection_lives() {
+    let stage = Stage::new("calls");
+    let object = stage.healthy.id().to_bits();
+    let open = stage.manager.array(&[0_u8; 64]).expect("created");
+    let value = stage.manager.value(1_u8).expect("created");
+    let long = "x".repeat(8000);
+    let cases: Vec<(Request, Vec<u8>, ErrorKind)> = vec![
+        (Request::Call, call(object, 0, 6, b"double\x91\xa1x"), ErrorKind::TypeMismatch),
+        (Request::Call, call(object, 0, 6, b"double\x91"), ErrorKind::TypeMismatch),
+        (Request::Call, call(object, 0, 6, b"double\xdd\xff\xff\xff\xff"), ErrorKind::TypeMismatch),
+        (Request::Call, call(object, 0, 6, b"double"), ErrorKind::TypeMismatch),
+        (
+            Request::Call,
+            call(object, 0, 6, b"double\x91\xd7\x01\xff\xff\xff\xff\xff\xff\xff\xff"),
+            ErrorKind::TypeMismatch,
+        ),
+        (Request::Call, call(object, 0, 6, b"treble\x91\x02"), ErrorKind::MethodNotFound),
+        (Request::Call, call(object, 0, 0, b""), ErrorKind::MethodNotFound),
+        (Request::Call, call(object ^ 1 << 40, 0, 6, b"double\x91\x02"), ErrorKind::Gone),
+        (Request::Call, call(u64::MAX, 0, 6, b"double\x91\x02"), ErrorKind::Gone),
+        (Request::Call, call(0, 0, 6, b"double\x91\x02"), ErrorKind::Gone),
+        (Request::Call, call(value.id().to_bits(), 0, 6, b"double\x91\x02"), ErrorKind::InvalidArgument),
+        (Request::Call, call(object, u64::MAX, 6, b"double"), ErrorKind::Gone),
+        (Request::Call, call(object, open.id().to_bits(), 6, b"double"), ErrorKind::NotSealed),
+        (Request::Call, call(object, value.id().to_bits(), 6, b"double"), ErrorKind::TypeMismatch),
+        (Request::New, call(0, 0, 4, b"Scal"), ErrorKind::ClassNotFound),
+        (Request::New, call(0, 0, 255, long.as_bytes()), ErrorKind::ClassNotFound),
+        (Request::New, call(0, 0, 4, b"List\x91\x02"), ErrorKind::TypeMismatch),
+        (Request::Describe, call(u64::MAX, 0, 0, b""), ErrorKind::Gone),
+    ];
+    let mut stream = stage.attached();
+    for (request, body, expected) in cases {
+        let shown = format!("{request:?} {}", body.escape_ascii());
+        assert_eq!(ask(&mut stream, &message::request(request, 1, &body)), Said::Failure(expected), "{shown}");
+        stage.check(&shown);
+    }
+    let broken: [Vec<u8>; 5] = [
+        call(object, 0, 1_000_000, b"double"),
+        call(object, 0, u32::MAX, b"double"),
+        call(object, 0, 300, long.as_bytes()),
+        call(object, 0, 4, b"\xff\xff\xff\xff"),
+        vec![1, 2, 3],
+    ];
+    for body in broken {
+        let mut stream = stage.attached();
+        let shown = body.escape_ascii().to_string();
+        assert_eq!(
+            ask(&mut stream, &message::request(Request::Call, 1, &body)),
+            Said::Failure(ErrorKind::Protocol),
+            "{shown}"
+        );
+        assert_eq!(hear(&mut stream), Said::Closed, "{shown}");
+        stage.check(&shown);
+    }
+    assert_eq!(stage.manager.number_of_objects().expect("a number"), 3);
+}
+
+#[test]
+fn a_hosted_object_without_a_class_can_not_be_created() {
+    let stage = Stage::new("bare");
+    let create = Create {
+        kind: Kind::Hosted as u32,
+        type_name: "Scale".into(),
+        type_fingerprint: 0,
+        element_size: 0,
+        element_align: 1,
+        len: 0,
+        align: 1,
+    };
+    let body = message::archive(&create).expect("small");
+    let said = ask(&mut stage.attached(), &message::request(Request::Create, 1, &body));
+    assert_eq!(said, Said::Failure(ErrorKind::InvalidArgument));
+    stage.check("a bare hosted object");
+}
+
+#[test]
+fn a_client_that_does_not_read_its_results_loses_nothing_but_itself() {
+    let stage = Stage::new("unread");
+    let list = List::new(&stage.manager).expect("created");
+    list.push(List::new(&stage.manager).expect("created")).expect("pushed");
+    let mut stream = stage.attached();
+    // Each result brings a reference, of which nobody takes any.
+    let body = call(list.id().to_bits(), 0, 6, b"to_vec\x90");
+    for request in 0..100 {
+        stream.write_all(&message::request(Request::Call, request, &body)).expect("sent");
+    }
+    drop(stream);
+    list.clear().expect("cleared");
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while stage.manager.number_of_objects().expect("a number") != 2
+        || !stage.manager.tickets().expect("listed").is_empty()
+    {
+        assert!(std::time::Instant::now() < until, "a result that was not read holds its references");
+        std::thread::yield_now();
+    }
+}
+
+/// Messages that are almost right: each byte of a good one may be another, and some are missing or too many.
+#[test]
+fn ten_thousand_broken_messages_never_stop_the_broker() {
+    let stage = Stage::new("fuzz");
+    let list = List::new(&stage.manager).expect("created");
+    let object = list.id().to_bits();
+    let publish = message::archive(&Publish { name: "a".into(), object, replace: true }).expect("small");
+    let named = message::archive(&Named { name: "a".into(), millis: 0 }).expect("small");
+    let good: Vec<Vec<u8>> = vec![
+        message::request(Request::Call, 1, &call(object, 0, 4, b"push\x91\x93\x01\xa3abc\xc4\x02xy")),
+        message::request(Request::Call, 2, &call(object, 0, 3, b"get\x91\xff")),
+        message::request(Request::Call, 3, &call(object, 0, 6, b"extend\x91\x92\xcb\0\0\0\0\0\0\0\0\x81\x01\x02")),
+        message::request(Request::New, 4, &call(0, 0, 5, b"Scale\x90")),
+        message::request(Request::Describe, 5, &call(object, 0, 0, b"")),
+        message::request(Request::Classes, 6, &call(0, 0, 0, b"")),
+        message::request(Request::Collect, 7, &call(0, 0, 0, b"")),
+        message::request(Request::Publish, 8, &publish),
+        message::request(Request::Wait, 9, &named),
+        message::request(Request::Audit, 10, &[]),
+        message::request(Request::ClearPoison, 11, &object.to_le_bytes()),
+        message::request(Request::Usage, 12, &[]),
+    ];
+    let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
+    let mut below = move |limit: usize| random.next_u64() as usize % limit;
+    let mut stream = stage.attached();
+    for round in 0..10_000 {
+        let mut bytes = good[below(good.len())].clone();
+        for _ in 0..below(4) {
+            let place = below(bytes.len());
+            match below(4) {
+                0 => bytes[place] = below(256) as u8,
+                1 => bytes[place] ^= 1 << below(8),
+                2 => drop(bytes.remove(place)),
+                _ => bytes.insert(place, below(256) as u8),
+            }
+            // A broken number may say "shut down", which is no fault.
+            if bytes.get(4) == Some(&(Request::Shutdown as u8)) && bytes.get(5) == Some(&0) {
+                bytes[4] = 0;
+            }
+        }
+        if stream.write_all(&bytes).is_err() || round % 16 == 15 {
+            stream = stage.attached();
+        }
+        if round % 500 == 0 {
+            stage.check("broken messages");
+        }
+    }
+    drop(stream);
+    stage.check("all broken messages");
+    assert!(list.len().is_ok());
+}

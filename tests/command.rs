@@ -1,6 +1,6 @@
 //! The command as a user has it: what it prints, how it fails, and that it leaves nothing behind.
 #![cfg(feature = "cli")]
-#![allow(clippy::expect_used, reason = "a test that can't go on fails")]
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "a test that can't go on fails")]
 
 mod common;
 
@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use common::eventually;
+use sharehold::{List, Proxy};
+
+const ROLE: &str = "SHAREHOLD_TEST_ROLE";
 
 /// A folder of its own for sockets and files, removed in the end.
 struct Stage(PathBuf);
@@ -122,6 +125,54 @@ fn a_broker_that_serves_can_be_looked_at_and_ends_in_order() {
     assert!(text(&none.stderr).contains("object 7.7 is gone"), "{}", text(&none.stderr));
     assert_eq!(broker.signal("-TERM"), Some(0));
     assert_eq!(stage.sockets(), 0);
+}
+
+#[test]
+fn hosted_objects_are_listed_inspected_and_collected() {
+    let stage = Stage::new("hosted");
+    let mut broker = stage.serve(&["--name", "lab", "--capacity", "1M"]);
+    // The place of sockets is told by the environment, which belongs to the whole process: so the client is one of its own.
+    let mut client = Command::new("/proc/self/exe")
+        .args(["--exact", "perform_role", "--nocapture"])
+        .env("SHAREHOLD_DIR", stage.0.join("run"))
+        .env(ROLE, "lab")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut lines = BufReader::new(client.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let line = lines.find_map(|line| Some(line.split_once("@@ ")?.1.to_owned())).expect("a line");
+    let (kept, _) = line.split_once(' ').expect("two ids");
+    let listed = text(&stage.run(&["ls"]).stdout);
+    assert!(listed.contains("hosted") && listed.contains("Elements([Text(\"kept\")])"), "{listed}");
+    assert!(listed.contains("3 objects"), "{listed}");
+    let inspected = text(&stage.run(&["inspect", kept]).stdout);
+    assert!(inspected.contains("hosted of List") && inspected.contains("kept"), "{inspected}");
+    let json: serde_json::Value = serde_json::from_slice(&stage.run(&["ls", "--json"]).stdout).expect("JSON");
+    assert!(json[0]["debug"].is_string(), "{json}");
+    let classes = text(&stage.run(&["classes"]).stdout);
+    assert!(classes.contains("List\n  List()\n") && classes.contains("  push(value: Datum)\n"), "{classes}");
+    assert_eq!(text(&stage.run(&["collect"]).stdout), "lab: 2 objects freed\n");
+    assert!(text(&stage.run(&["ls"]).stdout).contains("1 object "));
+    drop(client.stdin.take());
+    assert!(client.wait().expect("it ends").success());
+    assert_eq!(broker.signal("-TERM"), Some(0));
+}
+
+/// Holds a list, and leaves a cycle of two behind.
+#[test]
+fn perform_role() {
+    let Ok(name) = std::env::var(ROLE) else { return };
+    let manager = sharehold::Manager::connect(&name).expect("connected");
+    let kept = List::new(&manager).expect("created");
+    kept.push("kept").expect("pushed");
+    let (first, second) = (List::new(&manager).expect("created"), List::new(&manager).expect("created"));
+    first.push(second.clone()).expect("pushed");
+    second.push(first.clone()).expect("pushed");
+    let id = first.id();
+    drop((first, second));
+    println!("@@ {} {id}", kept.id());
+    let _ = std::io::stdin().read_line(&mut String::new());
 }
 
 #[test]

@@ -354,7 +354,7 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
         let debug = self.debug;
         let debug_form = move |cell: &dyn AnyCell| {
             (cell as &dyn Any).downcast_ref::<Cell<T>>()?.peek(|object| match debug {
-                Some(debug) => Form(object, debug).to_string(),
+                Some(debug) => Start::of(&Form(object, debug)),
                 None => short_name::<T>(),
             })
         };
@@ -379,6 +379,32 @@ struct Form<'a, T>(&'a T, fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result);
 impl<T> fmt::Display for Form<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (self.1)(self.0, f)
+    }
+}
+
+/// The start of a text: an object may have a million elements.
+struct Start(String);
+
+impl Start {
+    const LONGEST: usize = 4096;
+
+    fn of(text: &impl fmt::Display) -> String {
+        use fmt::Write;
+        let mut start = Self(String::new());
+        if write!(start, "{text}").is_err() {
+            start.0.push('…');
+        }
+        start.0
+    }
+}
+
+impl fmt::Write for Start {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.0.len() + text.len() <= Self::LONGEST {
+            self.0.push_str(text);
+            return Ok(());
+        }
+        Err(fmt::Error)
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
-use sharehold::{Manager, ObjectId, ObjectInfo, PublishedName, TicketInfo};
+use sharehold::{Kind, Manager, ObjectId, ObjectInfo, PublishedName, TicketInfo};
 
 use crate::failure::Failure;
 use crate::pick::name_or_only;
@@ -24,7 +24,7 @@ pub(crate) struct Inspect {
     /// Name of the broker; not needed if only one runs.
     #[arg(long, value_name = "NAME")]
     broker: Option<String>,
-    /// Print JSON: {object, names, tickets}.
+    /// Print JSON: {object, names, tickets, debug}.
     #[arg(long)]
     json: bool,
 }
@@ -35,13 +35,17 @@ struct Findings {
     object: ObjectInfo,
     names: Vec<PublishedName>,
     tickets: Vec<TicketInfo>,
+    /// Of a hosted object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    debug: Option<String>,
 }
 
 impl Inspect {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let manager = Manager::connect(&name_or_only(self.broker.as_deref())?)?;
-        let mut findings =
-            Findings { object: manager.object_info(self.id)?, names: manager.names()?, tickets: manager.tickets()? };
+        let object = manager.object_info(self.id)?;
+        let debug = if object.kind == Kind::Hosted { Some(manager.describe(self.id)?) } else { None };
+        let mut findings = Findings { object, names: manager.names()?, tickets: manager.tickets()?, debug };
         findings.names.retain(|name| name.object == self.id);
         findings.tickets.retain(|ticket| ticket.object == self.id);
         if self.json {
@@ -63,6 +67,7 @@ fn rows(findings: &Findings) -> Vec<Vec<String>> {
         row("sealed", if object.sealed { "yes: it never changes again" } else { "no" }.into()),
         row("pins", object.pins.to_string()),
     ];
+    rows.extend(findings.debug.iter().map(|form| row("debug", plain(form))));
     rows.extend(
         findings.names.iter().map(|name| row("name", format!("{} (by process {})", plain(&name.name), name.publisher))),
     );

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 
 use clap::Args;
-use sharehold::{Holder, ObjectId};
+use serde::Serialize;
+use sharehold::{Holder, Kind, Manager, ObjectId, ObjectInfo};
 
 use crate::failure::Failure;
 use crate::pick::Broker;
@@ -18,7 +19,8 @@ use crate::table::{self, Side, counted, plain};
   sharehold ls prices
   sharehold ls --json | jq '.[] | select(.pins == 0) | .id'
 
-PINS are the tickets and names that hold an object. \"4711 worker x3\" is process 4711, named worker, with three proxies.")]
+PINS are the tickets and names that hold an object. \"4711 worker x3\" is process 4711, named worker, with three proxies.
+Hosted objects are asked for their debug form, the first thousand of them.")]
 pub(crate) struct Ls {
     #[command(flatten)]
     broker: Broker,
@@ -31,8 +33,11 @@ impl Ls {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let manager = self.broker.connect()?;
         let objects = manager.debug_info()?;
+        let forms = debug_forms(&manager, &objects);
         if self.json {
-            table::json(&objects)?;
+            let listed: Vec<Listed<'_>> =
+                objects.iter().map(|object| Listed { object, debug: forms.get(&object.id) }).collect();
+            table::json(&listed)?;
             return Ok(ExitCode::SUCCESS);
         }
         let mut names: HashMap<ObjectId, Vec<String>> = HashMap::new();
@@ -50,6 +55,7 @@ impl Ls {
                     object.pins.to_string(),
                     names.get(&object.id).map_or_else(|| "-".into(), |names| names.join(", ")),
                     held_by(&object.holders),
+                    forms.get(&object.id).map_or_else(String::new, |form| shortened(form)),
                 ]
             });
             let columns = [
@@ -61,6 +67,7 @@ impl Ls {
                 ("PINS", Side::Right),
                 ("NAMES", Side::Left),
                 ("HOLDERS", Side::Left),
+                (if forms.is_empty() { "" } else { "DEBUG" }, Side::Left),
             ];
             table::print(&columns, rows)?;
         }
@@ -79,6 +86,32 @@ impl Ls {
         ))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Most hosted objects that are asked for their debug form: each is a call.
+const MOST_FORMS: usize = 1000;
+
+/// An object, and a hosted one's debug form.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    object: &'a ObjectInfo,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    debug: Option<&'a String>,
+}
+
+fn debug_forms(manager: &Manager, objects: &[ObjectInfo]) -> HashMap<ObjectId, String> {
+    let hosted = objects.iter().filter(|object| object.kind == Kind::Hosted).take(MOST_FORMS);
+    // One that has gone meanwhile has none.
+    hosted.filter_map(|object| Some((object.id, manager.describe(object.id).ok()?))).collect()
+}
+
+fn shortened(form: &str) -> String {
+    let mut text: String = plain(form).chars().take(60).collect();
+    if text.len() < form.len() {
+        text.push('…');
+    }
+    text
 }
 
 fn held_by(holders: &[Holder]) -> String {

@@ -1,6 +1,8 @@
 //! The `sharehold` command: runs a broker, and shows what one holds.
 
 mod check;
+mod classes;
+mod collect;
 mod demo;
 mod failure;
 mod inspect;
@@ -46,6 +48,8 @@ enum Command {
     Inspect(inspect::Inspect),
     Stats(stats::Stats),
     Check(check::Check),
+    Classes(classes::Classes),
+    Collect(collect::Collect),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +63,8 @@ fn main() -> ExitCode {
         Command::Inspect(inspect) => inspect.run(),
         Command::Stats(stats) => stats.run(),
         Command::Check(check) => check.run(),
+        Command::Classes(classes) => classes.run(),
+        Command::Collect(collect) => collect.run(),
     };
     match done {
         Ok(code) => code,

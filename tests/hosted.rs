@@ -701,6 +701,18 @@ fn values_of_every_kind_survive_the_way_there_and_back() {
 }
 
 #[test]
+fn many_references_in_one_result_are_each_taken_once() {
+    let manager = started();
+    let list = List::new(&manager).expect("created");
+    let proxies = (0..8).map(|_| List::new(&manager).expect("created").into()).collect();
+    list.extend(proxies).expect("sent");
+    assert_eq!(list.slice(0, 8).expect("received").len(), 8);
+    assert_eq!(manager.tickets().expect("listed"), []);
+    list.clear().expect("cleared");
+    eventually("only the list is left", || manager.number_of_objects().expect("a number") == 1);
+}
+
+#[test]
 fn cycles_are_collected_and_nothing_else() {
     let manager = started();
     let keep = Dict::new(&manager).expect("created");
@@ -778,6 +790,15 @@ fn every_hosted_object_shows_its_class_its_holders_and_a_debug_form() {
     assert_eq!(manager.describe(second.id()).expect("described"), "Magnifier { factor: 2.5 }");
     let array = manager.array(&[1_u8]).expect("created");
     assert_eq!(manager.describe(array.id()).expect_err("not hosted").kind(), ErrorKind::InvalidArgument);
+}
+
+#[test]
+fn objects_without_bytes_are_no_damage() {
+    let manager = started();
+    let list = List::new(&manager).expect("created");
+    let empty = manager.array::<u64>(&[]).expect("created");
+    list.push(empty).expect("pushed");
+    assert_eq!(sharehold::check(manager.name()).expect("checked").findings, Vec::<String>::new());
 }
 
 #[test]

@@ -600,6 +600,8 @@ impl Server {
         let started = Instant::now();
         let moving = sweep(&self.host, index);
         let audited = self.audit(&moving);
+        // It may have died before it could tell of a ticket's deadline.
+        self.deadlines.extend(tickets::live(&self.region).map(|ticket| ticket.deadline).filter(|at| *at != 0));
         self.region.header().deaths.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(session = index.0, pid = attached.pid, why, ?audited, took = ?started.elapsed(), "a session has ended");
     }

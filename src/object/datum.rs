@@ -7,8 +7,10 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
+use super::proxy::sealed::Typed as _;
 use super::proxy::{Object, Proxy};
 use super::transit::Reference;
+use super::{Archivable, Archive, Array, Shareable, Value};
 
 /// A value of no declared type: what [`List`](crate::List), [`Dict`](crate::Dict) and [`Namespace`](crate::Namespace) hold.
 ///
@@ -168,6 +170,22 @@ from! {
     Vec<Datum> as List;
     Vec<(Datum, Datum)> as Map;
     Object as Proxy;
+}
+
+macro_rules! from_proxy {
+    ($($proxy:ty [$($generics:tt)*];)*) => {$(
+        impl<$($generics)*> From<$proxy> for Datum {
+            fn from(proxy: $proxy) -> Self {
+                Self::Proxy(Object::from_hold(proxy.hold().clone()))
+            }
+        }
+    )*};
+}
+
+from_proxy! {
+    Value<T> [T: Shareable];
+    Array<T> [T: Shareable];
+    Archive<T> [T: Archivable];
 }
 
 impl From<usize> for Datum {

@@ -263,6 +263,10 @@ impl Object {
         Ok(slot_of(&self.hold)?.len.load(Ordering::Relaxed))
     }
 
+    pub(crate) fn from_hold(hold: Hold) -> Self {
+        Self { hold }
+    }
+
     pub(crate) fn into_hold(self) -> Hold {
         self.hold
     }

@@ -183,9 +183,18 @@ impl Serialize for Raw<'_> {
 
 /// Writes a proxy.
 pub(crate) fn serialize<S: Serializer>(hold: &Hold, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut bytes = [0; ID_AND_TICKET];
-    let len = keep(refer(hold, &mut bytes)).map_err(serde::ser::Error::custom)?;
-    serializer.serialize_newtype_struct(MSGPACK_EXT_STRUCT_NAME, &(REFERENCE, Raw(&bytes[..len])))
+    serializer.serialize_newtype_struct(MSGPACK_EXT_STRUCT_NAME, &Referred(hold))
+}
+
+/// What an extension value is made of. Only this writes for good: the codec offers values of lists to a trial serializer first, which refuses all but bytes.
+struct Referred<'a>(&'a Hold);
+
+impl Serialize for Referred<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = [0; ID_AND_TICKET];
+        let len = keep(refer(self.0, &mut bytes)).map_err(serde::ser::Error::custom)?;
+        (REFERENCE, Raw(&bytes[..len])).serialize(serializer)
+    }
 }
 
 /// Fills in what stands for a proxy; returns the length.

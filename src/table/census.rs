@@ -105,10 +105,12 @@ pub(crate) fn findings(region: &Region, broker_is_alive: bool) -> Vec<String> {
         match refs.state() {
             State::Live => {
                 let (offset, len) = (slot.offset.load(Ordering::Relaxed), slot.len.load(Ordering::Relaxed));
-                if region.payload(crate::region::Offset(offset), len).is_none() {
-                    found.push(format!("object {id}: its {len} bytes at {offset} are not inside the heap"));
-                } else if len > 0 {
+                // One without bytes, as a hosted object, lies nowhere.
+                if len > 0 {
                     extents.push((offset, len, id));
+                    if region.payload(crate::region::Offset(offset), len).is_none() {
+                        found.push(format!("object {id}: its {len} bytes at {offset} are not inside the heap"));
+                    }
                 }
                 let type_index = slot.type_index.load(Ordering::Relaxed);
                 if TypeRecord::read(region, type_index).is_none() {
@@ -133,7 +135,7 @@ pub(crate) fn findings(region: &Region, broker_is_alive: bool) -> Vec<String> {
     extents.sort_unstable_by_key(|(offset, ..)| *offset);
     for pair in extents.windows(2) {
         let [(offset, len, first), (next, _, second)] = pair else { continue };
-        if offset + len > *next {
+        if offset.saturating_add(*len) > *next {
             found.push(format!("objects {first} and {second} share bytes from {next} on"));
         }
     }

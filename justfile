@@ -13,7 +13,7 @@ torture SECONDS="600":
 
 # The benchmarks, each beside its floor.
 bench:
-    cargo bench --bench core
+    cargo bench --bench core --bench calls
 
 # The exhaustive model of the counting protocol.
 model:

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -11,12 +12,14 @@ use super::mailbox::{Errand, Mailbox};
 use super::peer::{Asked, Connection};
 use crate::class::frame::{self, Caller};
 use crate::control::{call, message};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::object::transit::Written;
 
 /// Most threads that serve calls. More callers at the same time wait for each other.
 const MOST_THREADS: usize = 512;
-/// How long a thread waits for the next request of its connection before it gives it back.
+/// So many threads stay with their connections until those close: a wait without an end is cheaper than one that sets a timer.
+const PATIENT: usize = 64;
+/// How long each further thread waits for the next request of its connection before it gives it back.
 const LINGER: Duration = Duration::from_millis(500);
 /// The same when others wait for a thread.
 const HURRY: Duration = Duration::from_millis(1);
@@ -45,6 +48,8 @@ pub(super) struct Callers {
     host: Weak<Host>,
     mailbox: Arc<Mailbox>,
     pool: Mutex<Pool>,
+    /// Whether connections wait for a thread and no further one can be started, or all are to end.
+    others_wait: AtomicBool,
     work: Condvar,
     /// Signalled when a thread ends.
     ended: Condvar,
@@ -56,6 +61,7 @@ impl Callers {
             host: Arc::downgrade(host),
             mailbox,
             pool: Mutex::default(),
+            others_wait: AtomicBool::new(false),
             work: Condvar::new(),
             ended: Condvar::new(),
         })
@@ -85,6 +91,8 @@ impl Callers {
                     self.mailbox.send(Errand::Back { key, connection, asked: None, fault, closed: true });
                 }
             }
+        } else {
+            self.others_wait.store(true, Ordering::Relaxed);
         }
     }
 
@@ -92,6 +100,8 @@ impl Callers {
         let mut pool = self.pool();
         loop {
             if let Some(job) = pool.jobs.pop_front() {
+                self.others_wait
+                    .store(pool.stopped || !pool.jobs.is_empty() && pool.threads >= MOST_THREADS, Ordering::Relaxed);
                 drop(pool);
                 self.serve_connection(job);
                 pool = self.pool();
@@ -121,21 +131,23 @@ impl Callers {
     /// Answers calls of one connection until it pauses, closes, or asks for something else.
     fn serve_connection(&self, job: Job) {
         let Job { key, mut connection, mut asked } = job;
-        let _ = connection.stream.set_read_timeout(Some(LINGER));
+        let Some(host) = self.host.upgrade() else { return };
+        let patient = self.pool().threads <= PATIENT;
+        let _ = connection.stream.set_read_timeout((!patient).then_some(LINGER));
         let _ = connection.stream.set_write_timeout(Some(SEND_PATIENCE));
-        let (asked, fault, closed) = loop {
-            let Some(host) = self.host.upgrade() else { return };
+        let caller = Caller { pid: connection.peer.pid, stream: Arc::clone(&connection.stream) };
+        let serve = || loop {
             if let Err(fault) = answer(&host, &mut connection, &asked) {
                 break (None, Some(fault), true);
             }
-            drop(host);
             match self.next(&mut connection) {
-                Ok(Some(next)) if next.request.is_call() => asked = next,
+                Ok(Some(next)) if next.request.is_call() => connection.recycle(std::mem::replace(&mut asked, next)),
                 Ok(next) => break (next, None, false),
                 Err(None) => break (None, None, true),
                 Err(Some(fault)) => break (None, Some(fault), true),
             }
         };
+        let (asked, fault, closed) = host.enter(|| frame::for_caller(caller, serve));
         self.mailbox.send(Errand::Back { key, connection, asked, fault, closed });
     }
 
@@ -148,10 +160,8 @@ impl Callers {
                 Ok(None) => {}
                 Err(error) => return Err(Some(error.message().into())),
             }
-            let others_wait = {
-                let pool = self.pool();
-                pool.stopped || (!pool.jobs.is_empty() && pool.threads >= MOST_THREADS)
-            };
+            // Relaxed: one that sees it late lingers once more.
+            let others_wait = self.others_wait.load(Ordering::Relaxed);
             if others_wait != hurried {
                 hurried = others_wait;
                 let _ = connection.stream.set_read_timeout(Some(if hurried { HURRY } else { LINGER }));
@@ -170,6 +180,7 @@ impl Callers {
     pub(super) fn stop(&self, patience: Duration) {
         let mut pool = self.pool();
         pool.stopped = true;
+        self.others_wait.store(true, Ordering::Relaxed);
         self.work.notify_all();
         let until = std::time::Instant::now() + patience;
         while pool.threads > 0 {
@@ -191,24 +202,18 @@ fn answer(host: &Arc<Host>, connection: &mut Connection, asked: &Asked) -> Resul
     // The client asks again only after it has dealt with the last answer.
     connection.arrived();
     let session = host.session();
-    let caller = Caller { pid: connection.peer.pid, stream: Arc::clone(&connection.stream) };
-    let result = frame::for_caller(caller, || {
-        call::incoming(session, asked.request, &asked.body, |ask| host.execute(ask, false))
-    });
-    let mut fault = None;
-    let bytes = match result.and_then(|mut written| {
-        let body = call::result(session, &**host, &mut written);
-        // Kept also if the body could not be made: closing cancels them.
-        connection.issued = std::mem::take(&mut written.issued);
-        body
-    }) {
-        Ok(body) => message::reply(asked.request, asked.id, &body),
+    let result =
+        call::incoming(session, asked.request, asked.body(), |ask| host.execute(ask, false)).and_then(|mut written| {
+            let ready = call::reply(session, &**host, asked.request, asked.id, &mut written);
+            connection.issued = std::mem::take(&mut written.issued);
+            ready.map(|()| written.bytes)
+        });
+    let (bytes, fault) = match result {
+        Ok(bytes) => (bytes, None),
         Err(error) => {
             Written::cancel(&std::mem::take(&mut connection.issued), session);
-            if error.kind() == crate::ErrorKind::Protocol {
-                fault = Some(error.message().to_owned());
-            }
-            message::failure(asked.id, &error)
+            let fault = (error.kind() == ErrorKind::Protocol).then(|| error.message().to_owned());
+            (message::failure(asked.id, &error), fault)
         }
     };
     send_all(connection, &bytes).map_err(|error| Error::os("send a reply", error).to_string())?;

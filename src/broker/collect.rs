@@ -42,7 +42,7 @@ pub(super) fn collect(host: &Arc<Host>) -> u64 {
     drop(frozen);
     // They let go of each other here; each then dies in the ordinary way.
     for content in contents {
-        let _ = guarded("collect", || {
+        let _ = guarded(format_args!("collect"), || {
             drop(content);
             Ok(())
         });
@@ -55,7 +55,7 @@ pub(super) fn collect(host: &Arc<Host>) -> u64 {
 /// What an object holds. `None` if its class fails to tell.
 fn edges_of(cell: &dyn Frozen) -> Option<Vec<ObjectId>> {
     let mut held = Vec::new();
-    let told = guarded("references", || {
+    let told = guarded(format_args!("references"), || {
         cell.references(&mut |object| held.push(object.id()));
         Ok(())
     });

@@ -150,16 +150,27 @@ impl Host {
         self.objects.read().unwrap_or_else(PoisonError::into_inner).iter().flatten().map(Arc::clone).collect()
     }
 
-    /// Executes what a caller asks. `inside`: a method asks, which may create what others may not.
+    /// Lets this thread execute for the host.
+    pub(super) fn enter<R>(self: &Arc<Self>, work: impl FnOnce() -> R) -> R {
+        struct Restore(Option<Arc<Host>>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                HERE.set(self.0.take());
+            }
+        }
+        let _restore = Restore(HERE.replace(Some(Arc::clone(self))));
+        work()
+    }
+
+    /// Executes what a caller asks, on a thread that has entered. `inside`: a method asks, which may create what others may not.
     pub(super) fn execute(self: &Arc<Self>, ask: Ask<'_>, inside: bool) -> Result<Written> {
-        let outer = HERE.replace(Some(Arc::clone(self)));
-        let done = match ask {
+        match ask {
             Ask::Call { object, method, arguments } => self.find(object).and_then(|hosted| {
                 let call = || hosted.class.call(&*hosted.cell, object, method, &self.session, arguments);
-                guarded(&format!("{}.{}", hosted.class.name, method), call)
+                guarded(format_args!("{}.{}", hosted.class.name, method), call)
             }),
             Ask::New { class, arguments } => self.class(class).and_then(|class| {
-                guarded(&format!("{}.new", class.name), || {
+                guarded(format_args!("{}.new", class.name), || {
                     let object = match class.construct(&self.session, arguments, inside)? {
                         Made::New(cell) => self.host(class, cell)?,
                         Made::Existing(object) => object,
@@ -168,7 +179,7 @@ impl Host {
                 })
             }),
             Ask::Describe { object } => self.find(object).and_then(|hosted| {
-                guarded(&format!("{}.debug", hosted.class.name), || {
+                guarded(format_args!("{}.debug", hosted.class.name), || {
                     let mut form = hosted.class.describe(&*hosted.cell).unwrap_or_else(|| "(busy)".into());
                     if hosted.cell.is_poisoned() {
                         form += " (poisoned)";
@@ -176,16 +187,16 @@ impl Host {
                     transit::write_result(&self.session, &form)
                 })
             }),
-            Ask::Collect => guarded("collect", || transit::write_result(&self.session, &collect::collect(self))),
+            Ask::Collect => {
+                guarded(format_args!("collect"), || transit::write_result(&self.session, &collect::collect(self)))
+            }
             Ask::Classes => {
                 let mut classes: Vec<(&str, Vec<String>)> =
                     self.classes.values().map(|class| (class.name(), class.signatures())).collect();
                 classes.sort_unstable();
                 transit::write_result(&self.session, &classes)
             }
-        };
-        HERE.set(outer);
-        done
+        }
     }
 
     fn class(&self, name: &str) -> Result<&Arc<ClassTable>> {
@@ -285,8 +296,9 @@ fn reap(host: &Weak<Host>, dead: &Receiver<Burial>) {
 }
 
 fn drop_guarded(hosted: Arc<Hosted>) {
+    let class = Arc::clone(&hosted.class);
     // What went wrong is in the log; there is nobody to tell.
-    let _ = guarded(&format!("{}.drop", hosted.class.name), || {
+    let _ = guarded(format_args!("{}.drop", class.name), || {
         drop(hosted);
         Ok(())
     });
@@ -313,8 +325,8 @@ impl Link for Inside {
     fn call(&self, session: &Arc<Session>, ask: Ask<'_>, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let host =
             self.0.upgrade().ok_or_else(|| Error::new(ErrorKind::BrokerGone, "the broker of this object has ended"))?;
-        let written = host.execute(ask, true)?;
-        let done = read(&written.bytes);
+        let written = host.enter(|| host.execute(ask, true))?;
+        let done = read(written.value());
         if done.is_err() {
             Written::cancel(&written.issued, session);
         }

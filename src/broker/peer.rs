@@ -30,6 +30,7 @@ pub(super) struct Connection {
     pub(super) issued: Vec<LiveTicket>,
     pub(super) writing: bool,
     received: Vec<u8>,
+    spare: Vec<u8>,
     unsent: VecDeque<u8>,
 }
 
@@ -37,7 +38,13 @@ pub(super) struct Connection {
 pub(super) struct Asked {
     pub(super) request: Request,
     pub(super) id: u64,
-    pub(super) body: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+impl Asked {
+    pub(super) fn body(&self) -> &[u8] {
+        &self.bytes[HEAD..]
+    }
 }
 
 impl Connection {
@@ -51,6 +58,7 @@ impl Connection {
             issued: Vec::new(),
             writing: false,
             received: Vec::new(),
+            spare: Vec::new(),
             unsent: VecDeque::new(),
         }
     }
@@ -74,11 +82,8 @@ impl Connection {
         self.read_with(socket::receive_some)
     }
 
-    fn read_with(&mut self, receive: fn(&UnixStream, &mut [u8]) -> io::Result<usize>) -> io::Result<bool> {
-        let mut chunk = [0; 4096];
-        let received = receive(&self.stream, &mut chunk)?;
-        self.received.extend_from_slice(&chunk[..received]);
-        Ok(received > 0)
+    fn read_with(&mut self, receive: fn(&UnixStream, &mut Vec<u8>) -> io::Result<usize>) -> io::Result<bool> {
+        Ok(receive(&self.stream, &mut self.received)? > 0)
     }
 
     /// The next whole request, if it has arrived.
@@ -93,9 +98,20 @@ impl Connection {
             return Ok(None);
         }
         let Announced::Request(request) = announced else { return Err(protocol("a reply came where requests belong")) };
-        let body = self.received[HEAD..end].to_vec();
-        self.received.drain(..end);
-        Ok(Some(Asked { request, id: head.request, body }))
+        // Mostly there is one request, whose buffer changes places with that of the one before.
+        let mut bytes = std::mem::take(&mut self.spare);
+        bytes.clear();
+        if self.received.len() == end {
+            std::mem::swap(&mut self.received, &mut bytes);
+        } else {
+            bytes.extend(self.received.drain(..end));
+        }
+        Ok(Some(Asked { request, id: head.request, bytes }))
+    }
+
+    /// Takes back the buffer of a request that was answered, for the one after the next.
+    pub(super) fn recycle(&mut self, asked: Asked) {
+        self.spare = asked.bytes;
     }
 
     /// Sends, or keeps for later what the socket does not take. An error means that the connection is lost.

@@ -262,7 +262,7 @@ impl Server {
             (_, None) => Err(message::protocol("the first message of a connection is attach or join")),
             (Request::Leave, Some(_)) => return self.close(key, None),
             (Request::Deadline, Some(_)) => {
-                match message::fixed::<At>(&asked.body) {
+                match message::fixed::<At>(asked.body()) {
                     Ok(at) => {
                         self.deadlines.insert(at.boot_nanos);
                     }
@@ -277,7 +277,7 @@ impl Server {
                 Err(error) => Err(error),
             },
             (Request::Create, Some(session)) => self.create(key, asked, session),
-            (request, Some(_)) => self.perform(request, &asked.body, pid),
+            (request, Some(_)) => self.perform(request, asked.body(), pid),
         };
         let bytes = match &result {
             Ok(body) => message::reply(asked.request, asked.id, body),
@@ -350,7 +350,7 @@ impl Server {
     }
 
     fn attach(&mut self, key: u64, asked: &Asked) {
-        let attached = self.enter(key, &asked.body);
+        let attached = self.enter(key, asked.body());
         let Some(connection) = self.connections.get_mut(&key) else { return };
         let sent = match &attached {
             Ok(welcome) => {
@@ -410,7 +410,7 @@ impl Server {
     }
 
     fn join(&mut self, key: u64, asked: &Asked) -> Result<Vec<u8>> {
-        let join: Join = message::fixed(&asked.body)?;
+        let join: Join = message::fixed(asked.body())?;
         let index = SessionIndex(join.session as u16);
         let known = self.sessions.get(&index).is_some_and(|attached| attached.token == join.token);
         let connection = self.connections.get_mut(&key).filter(|_| known);
@@ -420,7 +420,7 @@ impl Server {
     }
 
     fn create(&mut self, key: u64, asked: &Asked, session: SessionIndex) -> Result<Vec<u8>> {
-        let create: Create = message::unarchive(&asked.body)?;
+        let create: Create = message::unarchive(asked.body())?;
         if create.kind == Kind::Hosted as u32 {
             return Err(Error::new(ErrorKind::InvalidArgument, "a hosted object is created by its class"));
         }
@@ -464,7 +464,7 @@ impl Server {
 
     /// Whether the name is there already; if not, the client is told later.
     fn wait(&mut self, key: u64, asked: &Asked) -> Result<bool> {
-        let named: Named = message::unarchive(&asked.body)?;
+        let named: Named = message::unarchive(asked.body())?;
         names::check_name(&named.name)?;
         if names::find(&self.region, &named.name).is_some() {
             return Ok(true);

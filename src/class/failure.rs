@@ -172,7 +172,7 @@ struct Panicked {
 
 /// Runs code of a class: a panic in it becomes an error of the call, and is logged instead of printed.
 #[inline(never)]
-pub(crate) fn guarded<R>(call: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
+pub(crate) fn guarded<R>(call: fmt::Arguments<'_>, work: impl FnOnce() -> Result<R>) -> Result<R> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let others = panic::take_hook();
@@ -198,6 +198,7 @@ pub(crate) fn guarded<R>(call: &str, work: impl FnOnce() -> Result<R>) -> Result
     let result = panic::catch_unwind(AssertUnwindSafe(work));
     let noted = PANIC.replace(outer).flatten();
     result.unwrap_or_else(|payload| {
+        let call = &*call.to_string();
         let message = message_of(&*payload);
         // The payload is somebody else's, and so is what its destructor does.
         if panic::catch_unwind(AssertUnwindSafe(|| drop(payload))).is_err() {
@@ -263,7 +264,8 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error_with_its_place_and_prints_nothing() {
-        let error = guarded("Config.load", || -> Result<()> { panic!("no {}", "luck") }).expect_err("it panics");
+        let error =
+            guarded(format_args!("Config.load"), || -> Result<()> { panic!("no {}", "luck") }).expect_err("it panics");
         assert_eq!(error.kind(), ErrorKind::MethodPanicked);
         assert!(error.to_string().starts_with("Config.load panicked: no luck at "), "{error}");
     }

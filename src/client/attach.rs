@@ -35,7 +35,7 @@ pub(super) struct Connections {
 
 impl Channel for Connections {
     fn call(&self, request: Request, body: &[u8], patience: Duration) -> Result<Vec<u8>> {
-        self.call_with(request, body, Some(patience), |answer| Ok(answer.to_vec()))
+        self.call_with(request, &[body], Some(patience), |answer| Ok(answer.to_vec()))
     }
 
     fn child_pid(&self) -> Option<u32> {
@@ -48,14 +48,13 @@ impl Connections {
     fn call_with<R>(
         &self,
         request: Request,
-        body: &[u8],
+        body: &[&[u8]],
         patience: Option<Duration>,
         read: impl FnOnce(&[u8]) -> Result<R>,
     ) -> Result<R> {
         let limits = scope::current();
         let mut connection = self.connection()?;
-        let stream = connection.stream();
-        let watched = limits.watch(&stream);
+        let watched = limits.watch(connection.stream());
         if limits.is_cancelled() {
             return Err(cancelled());
         }
@@ -111,7 +110,7 @@ impl Connections {
             _ => error,
         })?;
         let join = Join { token: self.token, session: u32::from(self.session.0), reserved: 0 };
-        connection.call(Request::Join, bytemuck::bytes_of(&join), Some(PATIENCE))?;
+        connection.call(Request::Join, &[bytemuck::bytes_of(&join)], Some(PATIENCE))?;
         Ok(connection)
     }
 
@@ -151,10 +150,11 @@ impl Link for Line {
     }
 
     fn call(&self, session: &Arc<Session>, ask: Ask<'_>, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let outgoing = call::outgoing(session, &*self.0, ask)?;
         let deadline = scope::current().deadline;
         let patience = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        self.0.call_with(outgoing.kind, &outgoing.body, patience, |answer| call::read_result(session, answer, read))
+        call::outgoing(session, &*self.0, ask, |kind, body| {
+            self.0.call_with(kind, body, patience, |answer| call::read_result(session, answer, read))
+        })
     }
 }
 
@@ -187,7 +187,7 @@ pub(super) fn attach(name: &str) -> Result<(Arc<Session>, Arc<Connections>)> {
 fn attach_anew(name: &str) -> Result<(Arc<Session>, Arc<Connections>)> {
     let mut first = Connection::open(name)?;
     let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, reserved: 0 };
-    let (body, fd) = first.call_with(Request::Attach, bytemuck::bytes_of(&attach), Some(PATIENCE))?;
+    let (body, fd) = first.call_with(Request::Attach, &[bytemuck::bytes_of(&attach)], Some(PATIENCE))?;
     let welcome: Welcome = message::fixed(body)?;
     check_layout(welcome.version, welcome.fingerprint)?;
     let fd = fd.ok_or_else(|| message::protocol("the broker sent no region"))?;

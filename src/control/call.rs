@@ -5,10 +5,10 @@ use std::sync::Arc;
 use bytemuck::{Pod, Zeroable};
 
 use super::create::{self, Channel};
-use super::message::{HEAD, LONGEST_BODY, Request, fixed, protocol};
+use super::message::{self, HEAD, LONGEST_BODY, Request, fixed, protocol};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::proxy::sealed::Typed;
-use crate::object::transit::Written;
+use crate::object::transit::{ROOM, Written};
 use crate::object::{Array, Proxy};
 use crate::region::ObjectId;
 use crate::session::{Ask, Hold, Session};
@@ -38,16 +38,13 @@ struct ResultHead {
     serial: u32,
 }
 
-/// A request that is ready to be sent.
-pub(crate) struct Outgoing {
-    pub(crate) kind: Request,
-    pub(crate) body: Vec<u8>,
-    /// Keeps large arguments alive until the answer is there.
-    _bundle: Option<Array<u8>>,
-}
-
-/// Writes what is asked as a message's body.
-pub(crate) fn outgoing(session: &Arc<Session>, channel: &dyn Channel, ask: Ask<'_>) -> Result<Outgoing> {
+/// Hands what is asked to `send`, as a message's number and its body in parts.
+pub(crate) fn outgoing<R>(
+    session: &Arc<Session>,
+    channel: &dyn Channel,
+    ask: Ask<'_>,
+    send: impl FnOnce(Request, &[&[u8]]) -> Result<R>,
+) -> Result<R> {
     let (kind, object, name, arguments) = match ask {
         Ask::Call { object, method, arguments } => (Request::Call, object.to_bits(), method, arguments),
         Ask::New { class, arguments } => (Request::New, 0, class, arguments),
@@ -61,6 +58,7 @@ pub(crate) fn outgoing(session: &Arc<Session>, channel: &dyn Channel, ask: Ask<'
             format!("a name of {} bytes is longer than the {LONGEST_NAME} that a class or method can have", name.len()),
         ));
     }
+    // Kept alive until the answer is there.
     let bundle = if arguments.len() > INLINE { Some(create::bytes(session, channel, arguments)?) } else { None };
     let head = CallHead {
         object,
@@ -69,8 +67,7 @@ pub(crate) fn outgoing(session: &Arc<Session>, channel: &dyn Channel, ask: Ask<'
         reserved: 0,
     };
     let inline = if bundle.is_some() { &[] } else { arguments };
-    let body = [bytemuck::bytes_of(&head), name.as_bytes(), inline].concat();
-    Ok(Outgoing { kind, body, _bundle: bundle })
+    send(kind, &[bytemuck::bytes_of(&head), name.as_bytes(), inline])
 }
 
 /// Reads the body of a request, and hands what is asked to `work`.
@@ -110,20 +107,30 @@ pub(crate) fn incoming<R>(
     })
 }
 
-/// Writes a result as a reply's body. What must be cancelled if it does not arrive is in `written.issued` afterwards.
-pub(crate) fn result(session: &Arc<Session>, channel: &dyn Channel, written: &mut Written) -> Result<Vec<u8>> {
+/// Makes a result a reply: writes the heads into the room in front of it. What must be cancelled if it does not arrive is in `written.issued`.
+pub(crate) fn reply(
+    session: &Arc<Session>,
+    channel: &dyn Channel,
+    to: Request,
+    request: u64,
+    written: &mut Written,
+) -> Result<()> {
+    const { assert!(ROOM == HEAD + size_of::<ResultHead>()) };
     let mut head = ResultHead { bundle: 0, index: 0, serial: 0 };
-    if written.bytes.len() <= INLINE {
-        return Ok([bytemuck::bytes_of(&head), &written.bytes].concat());
+    if written.value().len() > INLINE {
+        let bundle = create::bytes(session, channel, written.value())?;
+        let terms = Terms { uses: 1, deadline: 0, issuer: session.pid() };
+        let place = session.with_lane(|lane| {
+            tickets::issue(session.region(), session.index(), lane, bundle.id(), terms, &session.ticket_hint)
+        })?;
+        written.issued.push(LiveTicket { place, object: bundle.id(), uses: 1, deadline: 0, issuer: terms.issuer });
+        head = ResultHead { bundle: bundle.id().to_bits(), index: place.index, serial: place.serial };
+        written.bytes.truncate(ROOM);
     }
-    let bundle = create::bytes(session, channel, &written.bytes)?;
-    let terms = Terms { uses: 1, deadline: 0, issuer: session.pid() };
-    let place = session.with_lane(|lane| {
-        tickets::issue(session.region(), session.index(), lane, bundle.id(), terms, &session.ticket_hint)
-    })?;
-    written.issued.push(LiveTicket { place, object: bundle.id(), uses: 1, deadline: 0, issuer: terms.issuer });
-    head = ResultHead { bundle: bundle.id().to_bits(), index: place.index, serial: place.serial };
-    Ok(bytemuck::bytes_of(&head).to_vec())
+    written.bytes.resize(written.bytes.len().max(ROOM), 0);
+    written.bytes[HEAD..ROOM].copy_from_slice(bytemuck::bytes_of(&head));
+    message::head_reply(&mut written.bytes, to, request);
+    Ok(())
 }
 
 /// Reads the body of a reply, and hands the result's bytes to `read`.

@@ -17,7 +17,8 @@ pub(crate) struct Connection {
     next_request: u64,
     /// What the socket's receive timeout is set to.
     timeout: Option<Duration>,
-    /// Bytes of the reply that is being received.
+    /// The request that is being sent, and the reply that is being received: used again and again.
+    sent: Vec<u8>,
     received: Vec<u8>,
 }
 
@@ -41,11 +42,11 @@ impl Connection {
             .caused_by(error),
             _ => Error::os(format!("connect to {}", path.display()), error),
         })?;
-        Ok(Self { stream: Arc::new(stream), next_request: 1, timeout: None, received: Vec::new() })
+        Ok(Self { stream: Arc::new(stream), next_request: 1, timeout: None, sent: Vec::new(), received: Vec::new() })
     }
 
     /// Sends a request and waits for its reply's body; without a patience for as long as it takes.
-    pub(crate) fn call(&mut self, kind: Request, body: &[u8], patience: Option<Duration>) -> Result<&[u8]> {
+    pub(crate) fn call(&mut self, kind: Request, body: &[&[u8]], patience: Option<Duration>) -> Result<&[u8]> {
         self.call_with(kind, body, patience).map(|(body, _)| body)
     }
 
@@ -53,13 +54,14 @@ impl Connection {
     pub(crate) fn call_with(
         &mut self,
         kind: Request,
-        body: &[u8],
+        body: &[&[u8]],
         patience: Option<Duration>,
     ) -> Result<(&[u8], Option<OwnedFd>)> {
         let request = self.next_request;
         self.next_request += 1;
         self.wait_at_most(patience)?;
-        self.send(&message::request(kind, request, body))?;
+        message::write_request(&mut self.sent, kind, request, body);
+        self.send()?;
         self.received.clear();
         let mut fd = None;
         loop {
@@ -72,19 +74,19 @@ impl Connection {
                     _ => Err(message::protocol("a reply of another kind came")),
                 };
             }
-            let mut chunk = [0; 4096];
             // Only the reply to the first request of a session brings a descriptor.
             let received = if kind == Request::Attach {
+                let mut chunk = [0; 1024];
                 let (received, came) = socket::receive_some_with(&self.stream, &mut chunk).map_err(broken)?;
                 fd = came.or(fd);
+                self.received.extend_from_slice(&chunk[..received]);
                 received
             } else {
-                socket::receive_some(&self.stream, &mut chunk).map_err(broken)?
+                socket::receive_some(&self.stream, &mut self.received).map_err(broken)?
             };
             if received == 0 {
                 return Err(gone());
             }
-            self.received.extend_from_slice(&chunk[..received]);
         }
     }
 
@@ -101,8 +103,8 @@ impl Connection {
     }
 
     /// The socket, for those who may have to end a call from another thread.
-    pub(crate) fn stream(&self) -> Arc<UnixStream> {
-        Arc::clone(&self.stream)
+    pub(crate) fn stream(&self) -> &Arc<UnixStream> {
+        &self.stream
     }
 
     /// Whether the other end has closed, as far as can be told between calls, when nothing else is to be read.
@@ -118,7 +120,8 @@ impl Connection {
         }
     }
 
-    fn send(&self, mut bytes: &[u8]) -> Result<()> {
+    fn send(&self) -> Result<()> {
+        let mut bytes = &self.sent[..];
         while !bytes.is_empty() {
             let sent = socket::send_some(&self.stream, bytes).map_err(broken)?;
             bytes = &bytes[sent..];

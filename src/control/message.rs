@@ -245,6 +245,24 @@ pub(crate) fn request(kind: Request, request: u64, body: &[u8]) -> Vec<u8> {
     message(kind as u16, request, body)
 }
 
+/// Writes a request, whose body is in parts, over what was in the buffer.
+pub(crate) fn write_request(buffer: &mut Vec<u8>, kind: Request, request: u64, body: &[&[u8]]) {
+    let len = body.iter().map(|part| part.len()).sum::<usize>() as u32;
+    let head = Head { magic: MAGIC, kind: kind as u16, reserved: 0, request, len, reserved_2: 0 };
+    buffer.clear();
+    buffer.extend_from_slice(bytemuck::bytes_of(&head));
+    body.iter().for_each(|part| buffer.extend_from_slice(part));
+}
+
+/// Writes the head of a reply into the room that was left for it at the front.
+pub(crate) fn head_reply(message: &mut [u8], to: Request, request: u64) {
+    let len = message.len().saturating_sub(HEAD) as u32;
+    let head = Head { magic: MAGIC, kind: to as u16 | REPLY, reserved: 0, request, len, reserved_2: 0 };
+    if let Some(room) = message.get_mut(..HEAD) {
+        room.copy_from_slice(bytemuck::bytes_of(&head));
+    }
+}
+
 pub(crate) fn reply(to: Request, request: u64, body: &[u8]) -> Vec<u8> {
     message(to as u16 | REPLY, request, body)
 }

@@ -144,23 +144,23 @@ impl Limits {
     }
 
     /// Makes cancelling end what waits at this stream, until the result is dropped. Ask [`Limits::is_cancelled`] afterwards: it may have been before.
-    pub(crate) fn watch<'a>(&'a self, stream: &'a Arc<UnixStream>) -> Watched<'a> {
+    pub(crate) fn watch(&self, stream: &Arc<UnixStream>) -> Watched<'_> {
         for canceller in &self.cancellers {
             canceller.watch(stream);
         }
-        Watched { limits: self, stream }
+        Watched { limits: self, stream: (!self.cancellers.is_empty()).then(|| Arc::clone(stream)) }
     }
 }
 
 pub(crate) struct Watched<'a> {
     limits: &'a Limits,
-    stream: &'a Arc<UnixStream>,
+    stream: Option<Arc<UnixStream>>,
 }
 
 impl Drop for Watched<'_> {
     fn drop(&mut self) {
-        for canceller in &self.limits.cancellers {
-            canceller.unwatch(self.stream);
+        if let Some(stream) = &self.stream {
+            self.limits.cancellers.iter().for_each(|canceller| canceller.unwatch(stream));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -17,6 +18,8 @@ use crate::error::{Error, Result};
 
 /// Descriptors that one message may carry; more are closed by the kernel.
 const MOST_DESCRIPTORS: usize = 1;
+/// Room that is made for what is received.
+const CHUNK: usize = 1024;
 
 /// Listens at `path`, for this user alone.
 pub(crate) fn listen(path: &Path) -> Result<UnixListener> {
@@ -63,20 +66,21 @@ pub(crate) fn send_some_with(socket: &UnixStream, bytes: &[u8], fd: BorrowedFd<'
     }
 }
 
-/// Receives into `buffer`; 0 is the end. Descriptors that come along are closed.
-pub(crate) fn receive_some(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<usize> {
+/// Receives what is there, and adds it to `buffer`, which is made larger; 0 is the end. Descriptors that come along are closed.
+pub(crate) fn receive_some(socket: &UnixStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
     receive(socket, buffer, RecvFlags::empty())
 }
 
 /// As [`receive_some`], but never waits.
-pub(crate) fn receive_now(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn receive_now(socket: &UnixStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
     receive(socket, buffer, RecvFlags::DONTWAIT)
 }
 
-fn receive(socket: &UnixStream, buffer: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
+fn receive(socket: &UnixStream, buffer: &mut Vec<u8>, flags: RecvFlags) -> io::Result<usize> {
+    buffer.reserve(CHUNK);
     loop {
         // A plain receive: descriptors in the message are dropped by the kernel.
-        match rustix::net::recv(socket, &mut *buffer, flags) {
+        match rustix::net::recv(socket, spare_capacity(buffer), flags) {
             Err(rustix::io::Errno::INTR) => {}
             other => return other.map(|(received, _)| received).map_err(io::Error::from),
         }

@@ -82,6 +82,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(calls, ["Account.withdraw", "Till.pay", "Shop.buy"]);
 
     println!("\nThe backtrace in the broker has {} lines and begins so:", remote.backtrace.lines().count());
-    remote.backtrace.lines().take(6).for_each(|line| println!("{line}"));
+    remote.backtrace.lines().take(8).for_each(|line| println!("{line}"));
     Ok(())
 }

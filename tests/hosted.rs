@@ -76,6 +76,11 @@ impl Magnifier {
         Ok(Manager::current()?.array(&[1, 2, 3])?)
     }
 
+    pub fn run_this_program(&self) -> Result<String, MethodError> {
+        let out = std::process::Command::new("/proc/self/exe").arg("--list").output()?;
+        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+    }
+
     pub fn who_calls(&self) -> Option<u32> {
         sharehold::caller()
     }
@@ -504,11 +509,31 @@ fn an_error_three_calls_deep_names_all_three_places_its_type_and_its_backtrace()
     assert_eq!(calls, ["Account.withdraw", "Till.pay", "Shop.buy"]);
     assert!(remote.places.iter().all(|place| place.file.ends_with("tests/hosted.rs") && place.line > 0));
     let unwanted = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value == "0");
-    assert!(unwanted || remote.backtrace.contains("withdraw"), "{}", remote.backtrace);
+    // It begins with the method and says nothing of how the broker works.
+    let first = remote.backtrace.lines().next().unwrap_or_default();
+    assert!(unwanted || first.contains("withdraw"), "{}", remote.backtrace);
+    assert!(!remote.backtrace.contains("src/broker/"), "{}", remote.backtrace);
     let said = error.to_string();
     for place in ["Account.withdraw failed: 99 are missing at", "called by Till.pay at", "called by Shop.buy at"] {
         assert!(said.contains(place), "{said}");
     }
+}
+
+#[test]
+fn a_program_that_a_method_starts_is_no_broker() {
+    let manager = started();
+    let lens = MagnifierProxy::new(&manager, 2.0).expect("created");
+    let listed = lens.run_this_program().expect("it comes to its main function");
+    assert!(listed.contains("perform_role: test"), "{listed}");
+}
+
+#[test]
+fn a_method_whose_result_has_no_class_says_so_at_its_own_place() {
+    let manager = Manager::builder().class::<Magnifier>().start().expect("started without the other classes");
+    let lens = MagnifierProxy::new(&manager, 2.0).expect("created");
+    let error = lens.twin().expect_err("there is no class for the twin");
+    assert!(error.to_string().contains("no class 'Cloned'"), "{error}");
+    assert!(error.remote().expect("remote").places[0].file.ends_with("hosted.rs"), "{error}");
 }
 
 #[test]
@@ -660,7 +685,7 @@ fn a_list_in_a_dict_is_one_list_for_all_and_dies_with_its_last_reference() {
     let dict = Dict::new(&manager).expect("created");
     let list = List::new(&manager).expect("created");
     dict.set("list", list.clone()).expect("set");
-    let again: List = dict.get("list").expect("there").as_proxy().expect("a proxy").downcast().expect("a list");
+    let again: List = dict.get("list").expect("there").downcast().expect("a list");
     again.push("through the dict").expect("pushed");
     list.push("directly").expect("pushed");
     assert_eq!(again.len().expect("a number"), 2);
@@ -695,8 +720,7 @@ fn values_of_every_kind_survive_the_way_there_and_back() {
     assert_eq!(error.kind(), ErrorKind::Unserializable);
     let space = Namespace::new(&manager).expect("created");
     space.set("lens", lens).expect("set");
-    let held: MagnifierProxy =
-        space.get("lens").expect("there").as_proxy().expect("a proxy").downcast().expect("a magnifier");
+    let held: MagnifierProxy = space.get("lens").expect("there").downcast().expect("a magnifier");
     assert_eq!(held.scale(4.0).expect("called"), 8.0);
 }
 

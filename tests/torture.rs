@@ -154,7 +154,7 @@ fn call(manager: &Manager, random: &mut Random, shelf: &List, held: &mut Vec<Arr
     match random.below(6) {
         0 => shelf.push(create(manager, random)?)?,
         // An index that is out of range is an error like others.
-        1 => held.extend(shelf.get(random.below(12) as i64)?.as_proxy().map(|proxy| proxy.downcast()).transpose()?),
+        1 => held.push(shelf.get(random.below(12) as i64)?.downcast()?),
         2 => {
             for proxy in shelf.slice(0, 8)?.iter().filter_map(Datum::as_proxy) {
                 verify(&proxy.downcast()?);

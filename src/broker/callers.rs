@@ -199,8 +199,7 @@ impl Callers {
 
 /// Executes a call and sends what came of it. An error says what the client did wrong, or that it is gone.
 fn answer(host: &Arc<Host>, connection: &mut Connection, asked: &Asked) -> Result<(), String> {
-    // The client asks again only after it has dealt with the last answer.
-    connection.arrived();
+    host.settle(connection);
     let session = host.session();
     let result =
         call::incoming(session, asked.request, asked.body(), |ask| host.execute(ask, false)).and_then(|mut written| {

@@ -106,6 +106,12 @@ extern "C" fn constructor() {
         return;
     }
     let Ok(role) = std::env::var(ROLE) else { return };
+    // The role is for this process: a program that a method starts is none.
+    #[expect(unsafe_code, reason = "the environment is changed before any other thread is there")]
+    // SAFETY: called by the loader before `main`; this library has started no thread.
+    unsafe {
+        std::env::remove_var(ROLE);
+    }
     let code = std::panic::catch_unwind(|| serve_parent(&role)).unwrap_or(1);
     std::process::exit(code);
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::collect;
 use super::grants::Grants;
 use super::mailbox::{Errand, Mailbox};
+use super::peer::Connection;
 use crate::class::cell::AnyCell;
 use crate::class::failure::guarded;
 use crate::class::table::{Made, class_fingerprint};
@@ -134,6 +135,16 @@ impl Host {
         removed.collect()
     }
 
+    /// Gives up what the last answer brought and the client has not taken: when its next message comes, or it is gone.
+    pub(super) fn settle(&self, connection: &mut Connection) {
+        if let Some(pending) = connection.pending.take() {
+            self.books().withdraw(pending);
+        }
+        if !connection.issued.is_empty() {
+            Written::cancel(&std::mem::take(&mut connection.issued), &self.session);
+        }
+    }
+
     pub(super) fn find(&self, id: ObjectId) -> Result<Arc<Hosted>> {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         let found = objects.get(id.slot().0 as usize).and_then(Option::as_ref).filter(|hosted| hosted.id == id);
@@ -208,7 +219,9 @@ impl Host {
                 ErrorKind::ClassNotFound,
                 format!("this broker has no class '{shown}'; it has {}", there.join(", ")),
             )
-            .help("register it where the broker is started: Broker::builder().class::<...>()")
+            .help(
+                "register it where the broker is started: Manager::builder() and Broker::builder() have class::<...>()",
+            )
         })
     }
 

@@ -296,6 +296,23 @@ fn a_client_that_does_not_read_its_results_loses_nothing_but_itself() {
     for request in 0..100 {
         stream.write_all(&message::request(Request::Call, request, &body)).expect("sent");
     }
+    // Grants that it does not claim are the same.
+    let create = Create {
+        kind: Kind::Value as u32,
+        type_name: "u64".into(),
+        type_fingerprint: 1,
+        element_size: 8,
+        element_align: 8,
+        len: 16,
+        align: 8,
+    };
+    let create = message::archive(&create).expect("small");
+    for request in 0..100 {
+        stream.write_all(&message::request(Request::Create, request, &create)).expect("sent");
+    }
+    for _ in 0..200 {
+        assert_eq!(hear(&mut stream), Said::Reply);
+    }
     drop(stream);
     list.clear().expect("cleared");
     let until = std::time::Instant::now() + Duration::from_secs(20);
@@ -305,6 +322,8 @@ fn a_client_that_does_not_read_its_results_loses_nothing_but_itself() {
         assert!(std::time::Instant::now() < until, "a result that was not read holds its references");
         std::thread::yield_now();
     }
+    let used = stage.manager.stats().expect("stats").heap_used;
+    assert_eq!(used, 0, "a grant that was not claimed holds its memory");
 }
 
 /// Messages that are almost right: each byte of a good one may be another, and some are missing or too many.

@@ -24,9 +24,9 @@ pub(super) struct Connection {
     pub(super) session: Option<SessionIndex>,
     /// Whether the session ends with this connection.
     pub(super) is_first: bool,
-    /// The last grant, until the next message shows that it has arrived.
+    /// The last grant: what the client has not claimed when its next message comes, it will not claim.
     pub(super) pending: Option<Pending>,
-    /// The references in the last result, until the next message shows that it has arrived.
+    /// The references in the last result, with the same rule.
     pub(super) issued: Vec<LiveTicket>,
     pub(super) writing: bool,
     received: Vec<u8>,
@@ -61,12 +61,6 @@ impl Connection {
             spare: Vec::new(),
             unsent: VecDeque::new(),
         }
-    }
-
-    /// A further message has come: the client has dealt with the last answer.
-    pub(super) fn arrived(&mut self) {
-        self.pending = None;
-        self.issued.clear();
     }
 
     /// Reads what is there. `Ok(false)`: the other end has closed.

@@ -20,7 +20,6 @@ use crate::class::ClassTable;
 use crate::control::message::{self, At, Attach, AuditDone, Create, HeapUse, Join, Named, Publish, Request, Welcome};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::Kind;
-use crate::object::transit::Written;
 use crate::region::layout::{BrokerState, FINGERPRINT, Map, VERSION};
 use crate::region::region::check_layout;
 use crate::region::{Backing, ObjectId, Offset, Region, SessionIndex, SlotIndex};
@@ -253,7 +252,7 @@ impl Server {
 
     fn answer(&mut self, key: u64, asked: &Asked) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
-        connection.arrived();
+        self.host.settle(connection);
         let (session, pid) = (connection.session, connection.peer.pid);
         let result = match (asked.request, session) {
             (Request::Attach, None) => return self.attach(key, asked),
@@ -335,7 +334,7 @@ impl Server {
     fn come_back(&mut self, key: u64, connection: Connection, asked: Option<Asked>, closed: bool, fault: Option<&str>) {
         if self.away.remove(&key).is_none() {
             // Its session has ended meanwhile, and another process may have its number.
-            return self.give_up(&connection);
+            return self.give_up(connection);
         }
         let watched = self.poller.add(&connection.stream, key);
         self.connections.insert(key, connection);
@@ -570,18 +569,16 @@ impl Server {
         }
         self.poller.remove(&connection.stream);
         self.waiting.retain(|waiting| waiting.connection != key);
-        self.give_up(&connection);
-        if let Some(session) = connection.session.filter(|_| connection.is_first) {
+        let session = connection.session.filter(|_| connection.is_first);
+        self.give_up(connection);
+        if let Some(session) = session {
             self.end_session(session, "its connection was closed");
         }
     }
 
     /// Gives up what a connection was told about and has not taken.
-    fn give_up(&mut self, connection: &Connection) {
-        if let Some(pending) = connection.pending {
-            self.host.books().withdraw(pending);
-        }
-        Written::cancel(&connection.issued, &self.session);
+    fn give_up(&mut self, mut connection: Connection) {
+        self.host.settle(&mut connection);
         self.host.take_back();
     }
 

@@ -29,6 +29,9 @@ use crate::sys::clock;
 use crate::table::tickets::Refused;
 use crate::table::{census, names, sessions, tickets};
 
+/// How often it is tried to connect to a broker that is not there yet.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
+
 /// A process's handle on a broker: creates objects, redeems tickets, publishes and finds names, and tells who holds what.
 ///
 /// Clones are handles on the same session. A process has one session with a broker, however often it connects; it ends when the last manager and the last proxy
@@ -94,6 +97,22 @@ impl Manager {
     pub fn connect(name: &str) -> Result<Self> {
         let (session, channel) = attach(name)?;
         Ok(Self { session, channel })
+    }
+
+    /// As [`Manager::connect`], but waits until such a broker serves: for programs that are started together.
+    ///
+    /// # Errors
+    /// As there; `BrokerNotFound` if none serves in time.
+    pub fn connect_within(name: &str, timeout: Duration) -> Result<Self> {
+        let until = clock::boot_nanos_after(timeout);
+        loop {
+            match Self::connect(name) {
+                Err(error) if error.kind() == ErrorKind::BrokerNotFound && clock::boot_nanos() < until => {
+                    std::thread::sleep(ASK_AGAIN);
+                }
+                connected => return connected,
+            }
+        }
     }
 
     /// The manager of the broker that executes this method: with it a method creates objects, hosts others and finds names.
@@ -529,6 +548,11 @@ pub fn redeem<P: Proxy>(ticket: &Ticket) -> Result<P> {
 
 /// Has the result of a method hosted. For the code that the attribute `class` writes.
 #[doc(hidden)]
+#[track_caller]
 pub fn host<T: Class>(object: T) -> Result<T::Proxy, MethodError> {
-    Ok(Manager::current()?.host(object)?)
+    match Manager::current().and_then(|manager| manager.host(object)) {
+        Ok(proxy) => Ok(proxy),
+        // Not by `?` or `map_err`: the place is the method's.
+        Err(error) => Err(MethodError::from(error)),
+    }
 }

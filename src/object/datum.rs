@@ -11,6 +11,7 @@ use super::proxy::sealed::Typed as _;
 use super::proxy::{Object, Proxy};
 use super::transit::Reference;
 use super::{Archivable, Archive, Array, Shareable, Value};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A value of no declared type: what [`List`](crate::List), [`Dict`](crate::Dict) and [`Namespace`](crate::Namespace) hold.
 ///
@@ -89,6 +90,28 @@ impl Datum {
     /// The proxy, if it is one: then [`Object::downcast`] gives a typed one.
     pub fn as_proxy(&self) -> Option<&Object> {
         if let Self::Proxy(value) = self { Some(value) } else { None }
+    }
+
+    /// The proxy as a typed one.
+    ///
+    /// ```
+    /// use sharehold::{Dict, List, Manager};
+    ///
+    /// let manager = Manager::start()?;
+    /// let dict = Dict::new(&manager)?;
+    /// dict.set("list", List::new(&manager)?)?;
+    /// let list: List = dict.get("list")?.downcast()?;
+    /// list.push(1)?;
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `TypeMismatch` if it is no proxy, or one of an object of another type.
+    pub fn downcast<P: Proxy>(&self) -> Result<P> {
+        match self {
+            Self::Proxy(object) => object.downcast(),
+            other => Err(Error::new(ErrorKind::TypeMismatch, format!("{other} is not a proxy"))),
+        }
     }
 
     /// Calls `visit` with each proxy inside.

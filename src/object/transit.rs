@@ -120,7 +120,7 @@ impl Written {
 
     /// Gives up what nobody has redeemed.
     pub(crate) fn cancel(issued: &[LiveTicket], session: &Session) {
-        for ticket in issued {
+        for ticket in issued.iter().filter(|ticket| tickets::is_live(session.region(), ticket)) {
             session.with_lane(|lane| tickets::cancel(session.region(), session.index(), lane, ticket));
         }
     }

@@ -203,6 +203,14 @@ fn claim_use(entry: &TicketEntry, place: TicketPlace, id: ObjectId) -> Option<bo
     }
 }
 
+/// Whether a ticket can still be redeemed. A look that costs nothing: it may be redeemed the next moment.
+pub(crate) fn is_live(region: &Region, ticket: &LiveTicket) -> bool {
+    ticket_entry(region, ticket.place).is_some_and(|entry| {
+        let word = Word(entry.word.load(Ordering::Acquire));
+        word.serial() == ticket.place.serial && matches!(word.state(), State::Live { .. })
+    })
+}
+
 /// Takes all uses that a ticket has left. Returns whether there were any.
 pub(crate) fn cancel(region: &Region, me: SessionIndex, lane: &AtomicU32, ticket: &LiveTicket) -> bool {
     let counting = Counting::new(region, me);

@@ -24,16 +24,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The dictionary gets a proxy of its own: it holds the list, not a copy.
     dict.set("list", list.clone())?;
 
-    let entry = dict.get("list")?;
-    let same: List = entry.as_proxy().ok_or("the entry is not a proxy")?.downcast()?;
+    let same: List = dict.get("list")?.downcast()?;
     list.push("through the list's own proxy")?;
     same.push("through the dictionary")?;
     println!("Both proxies are of object {}, which holds {} and {}.", list.id(), list.get(0)?, same.get(1)?);
     assert_eq!(list.id(), same.id());
     assert_eq!((list.len()?, same.len()?), (2, 2));
 
-    // `entry` is a counted reference too.
-    drop((list, same, entry));
+    drop((list, same));
     println!(
         "No proxy of the list is left here, but the dictionary has one: {} objects.",
         manager.number_of_objects()?

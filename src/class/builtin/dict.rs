@@ -65,7 +65,7 @@ pub(super) struct Entries(BTreeMap<Key, Datum>);
 /// dict.set("answer", 42)?;
 /// dict.set("list", List::new(&manager)?)?; // the dictionary holds the list
 ///
-/// let list: List = dict.get("list")?.as_proxy().unwrap().downcast()?;
+/// let list: List = dict.get("list")?.downcast()?;
 /// list.push(1)?;
 /// assert_eq!(dict.keys()?, ["answer".into(), "list".into()]);
 /// assert!(dict.get("question").unwrap_err().to_string().contains("no key \"question\""));

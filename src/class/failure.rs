@@ -49,6 +49,13 @@ impl MethodError {
         Self::noted(source, String::new(), Location::caller())
     }
 
+    /// An error that is only a text, of the library's own classes: to miss a key is common, and the backtrace would tell nothing.
+    #[track_caller]
+    pub(super) fn plain(message: String) -> Self {
+        let (source, type_name) = (message.into(), "MethodError".into());
+        Self(Box::new(Inner { source, type_name, place: Location::caller(), backtrace: Backtrace::disabled() }))
+    }
+
     fn noted(source: Box<dyn StdError + Send + Sync>, type_name: String, place: &'static Location<'static>) -> Self {
         Self(Box::new(Inner { source, type_name, place, backtrace: backtrace() }))
     }

@@ -143,5 +143,5 @@ impl Entries {
 
 #[track_caller]
 fn missing(key: &Key) -> MethodError {
-    MethodError::new(format!("there is no key {key}"))
+    MethodError::plain(format!("there is no key {key}"))
 }

@@ -10,7 +10,7 @@ pub(super) struct Elements(Vec<Datum>);
 fn place(index: i64, len: usize) -> Result<usize, MethodError> {
     let from_start = if index < 0 { index.checked_add_unsigned(len as u64) } else { Some(index) };
     let found = from_start.and_then(|index| usize::try_from(index).ok()).filter(|index| *index < len);
-    found.ok_or_else(|| MethodError::new(format!("index {index} is out of range: the list has {len} elements")))
+    found.ok_or_else(|| MethodError::plain(format!("index {index} is out of range: the list has {len} elements")))
 }
 
 /// A list of values and proxies, shared by processes.

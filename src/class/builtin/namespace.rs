@@ -56,5 +56,5 @@ impl Attributes {
 
 #[track_caller]
 fn missing(name: &str) -> MethodError {
-    MethodError::new(format!("there is no name {name:?}"))
+    MethodError::plain(format!("there is no name {name:?}"))
 }

@@ -129,6 +129,24 @@ fn a_panic_in_a_change_leaves_the_value_whole_and_the_array_marked() {
 }
 
 #[test]
+fn threads_that_create_at_once_take_nothing_from_each_other() {
+    let manager = Manager::start().expect("started");
+    std::thread::scope(|scope| {
+        for thread in 0..6_u64 {
+            let manager = &manager;
+            scope.spawn(move || {
+                for i in 0..1500 {
+                    let value = manager.value([thread, i]).expect("created");
+                    assert_eq!(value.get().expect("read"), [thread, i]);
+                }
+            });
+        }
+    });
+    assert_eq!(manager.number_of_objects().expect("a number"), 0);
+    assert_eq!(manager.stats().expect("stats").granted, 9000, "a grant was withdrawn and asked for again");
+}
+
+#[test]
 fn a_stale_id_is_an_error_and_never_another_object() {
     let (_broker, manager) = small("stale", 1 << 20);
     let first = manager.value(1_u8).expect("room");

@@ -349,7 +349,13 @@ impl Link for Inside {
 
 /// The broker as a channel for methods that create objects.
 impl Channel for Host {
-    fn call(&self, request: Request, body: &[u8], patience: Duration) -> Result<Vec<u8>> {
+    fn call_with(
+        &self,
+        request: Request,
+        body: &[u8],
+        patience: Duration,
+        read: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
         match request {
             Request::Create => {
                 let create: Create = message::unarchive(body)?;
@@ -358,10 +364,10 @@ impl Channel for Host {
                     (books.create(&create, SessionIndex::BROKER), books.buried())
                 };
                 self.bury(&buried);
-                created.map(|(granted, _)| bytemuck::bytes_of(&granted).to_vec())
+                read(bytemuck::bytes_of(&created?.0))
             }
             // The loop does all else; it never waits for a method.
-            _ => self.mailbox.ask(request, body, patience.max(PATIENCE)),
+            _ => read(&self.mailbox.ask(request, body, patience.max(PATIENCE))?),
         }
     }
 }

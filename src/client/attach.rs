@@ -34,8 +34,14 @@ pub(super) struct Connections {
 }
 
 impl Channel for Connections {
-    fn call(&self, request: Request, body: &[u8], patience: Duration) -> Result<Vec<u8>> {
-        self.call_with(request, &[body], Some(patience), |answer| Ok(answer.to_vec()))
+    fn call_with(
+        &self,
+        request: Request,
+        body: &[u8],
+        patience: Duration,
+        read: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        self.ask(request, &[body], Some(patience), read)
     }
 
     fn child_pid(&self) -> Option<u32> {
@@ -45,7 +51,7 @@ impl Channel for Connections {
 
 impl Connections {
     /// Asks, and reads the answer before anything else goes over the connection: the next request tells the broker that it has arrived.
-    fn call_with<R>(
+    fn ask<R>(
         &self,
         request: Request,
         body: &[&[u8]],
@@ -153,7 +159,7 @@ impl Link for Line {
         let deadline = scope::current().deadline;
         let patience = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         call::outgoing(session, &*self.0, ask, |kind, body| {
-            self.0.call_with(kind, body, patience, |answer| call::read_result(session, answer, read))
+            self.0.ask(kind, body, patience, |answer| call::read_result(session, answer, read))
         })
     }
 }

@@ -19,8 +19,24 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A way to ask the broker: a socket, or the broker itself.
 pub(crate) trait Channel: Send + Sync {
-    /// Asks and waits for the answer.
-    fn call(&self, request: Request, body: &[u8], patience: Duration) -> Result<Vec<u8>>;
+    /// Asks, waits for the answer, and reads it before anything else goes the same way: with the next message the broker takes back what was not taken.
+    fn call_with(
+        &self,
+        request: Request,
+        body: &[u8],
+        patience: Duration,
+        read: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()>;
+
+    /// As [`Channel::call_with`], where nothing has to be taken.
+    fn call(&self, request: Request, body: &[u8], patience: Duration) -> Result<Vec<u8>> {
+        let mut answer = Vec::new();
+        self.call_with(request, body, patience, &mut |bytes| {
+            answer.extend_from_slice(bytes);
+            Ok(())
+        })?;
+        Ok(answer)
+    }
 
     /// The process id of the broker, if this process started it.
     fn child_pid(&self) -> Option<u32> {
@@ -36,9 +52,14 @@ pub(crate) fn create(session: &Arc<Session>, channel: &dyn Channel, create: &Cre
     session.check_ours()?;
     let body = message::archive(create)?;
     for _ in 0..TRIES {
-        let granted: Granted = message::fixed(&channel.call(Request::Create, &body, PATIENCE)?)?;
-        let id = ObjectId::from_bits(granted.object);
-        let Some(hold) = Hold::claim(session, id, Refs(granted.refs))? else { continue };
+        let mut claimed = None;
+        channel.call_with(Request::Create, &body, PATIENCE, &mut |answer| {
+            let granted: Granted = message::fixed(answer)?;
+            let hold = Hold::claim(session, ObjectId::from_bits(granted.object), Refs(granted.refs))?;
+            claimed = hold.map(|hold| (granted, hold));
+            Ok(())
+        })?;
+        let Some((granted, hold)) = claimed else { continue };
         let slot = slot_of(&hold)?;
         if granted.warm == 0 {
             // On failure the hold is dropped, and with it the object.

@@ -288,6 +288,40 @@ impl Link {
     }
 }
 
+/// Ties cycles that it only knows by weak references.
+#[derive(Debug, Default)]
+pub struct Knots;
+
+static KNOTS: Mutex<Vec<Weak<Dict>>> = Mutex::new(Vec::new());
+
+#[sharehold::class]
+impl Knots {
+    pub fn new() -> Self {
+        Self
+    }
+
+    pub fn tie(&self) -> Result<(), MethodError> {
+        let manager = Manager::current()?;
+        let (one, other) = (Dict::new(&manager)?, Dict::new(&manager)?);
+        one.set("other", other.clone())?;
+        other.set("other", one.clone())?;
+        KNOTS.lock().unwrap_or_else(PoisonError::into_inner).push(one.downgrade());
+        Ok(())
+    }
+
+    /// Looks into all that are still there, and tells how many.
+    pub fn touch(&self) -> Result<usize, MethodError> {
+        let knots = KNOTS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let there: Vec<Dict> = knots.iter().filter_map(Weak::upgrade).collect();
+        for dict in &there {
+            let other: Dict = dict.get("other")?.downcast()?;
+            other.get("other")?;
+        }
+        KNOTS.lock().unwrap_or_else(PoisonError::into_inner).retain(|knot| knot.upgrade().is_some());
+        Ok(there.len())
+    }
+}
+
 /// Its destructor fails.
 #[derive(Debug, Default)]
 pub struct Grumpy;
@@ -316,6 +350,7 @@ fn started() -> Manager {
         .class::<Shop>()
         .class::<Link>()
         .class::<Grumpy>()
+        .class::<Knots>()
         .start()
         .expect("started")
 }
@@ -677,6 +712,49 @@ fn many_threads_call_at_once_and_changes_are_not_lost() {
     assert_eq!(list.len().expect("a number"), 1600);
 }
 
+#[test]
+fn more_callers_than_threads_wait_for_each_other_and_all_are_answered() {
+    let manager = started();
+    let lens = MagnifierProxy::new(&manager, 2.0).expect("created");
+    // Each thread has a connection of its own while it calls; the broker has 512 threads at most.
+    let callers = 560;
+    let barrier = Barrier::new(callers);
+    std::thread::scope(|scope| {
+        for caller in 0..callers {
+            let (lens, barrier) = (&lens, &barrier);
+            scope.spawn(move || {
+                barrier.wait();
+                for x in 0..3 {
+                    let x = f64::from(x) + caller as f64;
+                    assert_eq!(lens.scale(x).expect("answered"), 2.0 * x);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn sleeping_callers_in_all_threads_hold_up_only_calls() {
+    let manager = started();
+    let sleeper = SleeperProxy::new(&manager).expect("created");
+    let canceller = Canceller::new();
+    std::thread::scope(|scope| {
+        for _ in 0..520 {
+            scope.spawn(|| CallScope::new().canceller(&canceller).run(|| sleeper.until_cancelled()));
+        }
+        // No call gets through, but all else does.
+        eventually("all threads are in their calls", || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", manager.child_pid().expect("a child")));
+            let status = status.expect("it lives");
+            let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")).expect("Linux says");
+            threads.trim().parse::<u32>().expect("a number") >= 512
+        });
+        manager.value(1_u8).expect("created meanwhile");
+        canceller.cancel();
+    });
+    assert!(CallScope::new().timeout(common::PATIENCE).run(|| sleeper.steps()).expect("callable again") >= 512);
+}
+
 // --- nesting ---
 
 #[test]
@@ -788,6 +866,33 @@ fn collecting_while_others_work_frees_nothing_that_is_reachable() {
     });
     one.remove("list").expect("there");
     assert_eq!(manager.collect().expect("collected"), 1);
+}
+
+#[test]
+fn a_cycle_that_is_taken_up_by_a_weak_reference_is_whole_or_gone() {
+    let manager = started();
+    let knots = KnotsProxy::new(&manager).expect("created");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (mut touched, mut collected) = (0, 0);
+    std::thread::scope(|scope| {
+        let collector = scope.spawn(|| {
+            let mut collected = 0;
+            while !stop.load(Ordering::Acquire) {
+                collected += manager.collect().expect("collected");
+            }
+            collected
+        });
+        for _ in 0..500 {
+            knots.tie().expect("tied");
+            touched += knots.touch().expect("what is there is whole");
+        }
+        stop.store(true, Ordering::Release);
+        collected = collector.join().expect("no panic");
+    });
+    collected += manager.collect().expect("collected");
+    assert_eq!(collected, 1000, "{touched} were touched");
+    eventually("only the knots are left", || manager.number_of_objects().expect("a number") == 1);
+    assert_eq!(sharehold::check(manager.name()).expect("checked").findings, Vec::<String>::new());
 }
 
 #[test]

@@ -192,6 +192,14 @@ impl Grants {
         }
     }
 
+    /// Frees a slot that a session has killed and did not return before it ended. What another one has killed, that one returns.
+    pub(super) fn finish(&mut self, index: SlotIndex, winner: SessionIndex) {
+        let refs = self.region.slot(index).map(|slot| Refs(slot.refs.load(Ordering::Acquire)));
+        if refs.is_some_and(|refs| refs.state() == State::Dead(winner)) {
+            self.free(index);
+        }
+    }
+
     /// Frees a slot if it is dead. Returns whether it was.
     pub(super) fn free(&mut self, index: SlotIndex) -> bool {
         let region = Arc::clone(&self.region);

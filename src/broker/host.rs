@@ -24,6 +24,7 @@ use crate::object::transit::{self, Written};
 use crate::object::{Kind, Object};
 use crate::region::{ObjectId, Region, SessionIndex};
 use crate::session::{Ask, Hold, Link, Session};
+use crate::sync::atomic::Ordering;
 use crate::table::refs::Refs;
 use crate::table::tickets;
 
@@ -43,6 +44,10 @@ pub(crate) struct Host {
     /// By slot. Whoever calls keeps the object itself alive, so that it is dropped only after the call.
     objects: RwLock<Vec<Option<Arc<Hosted>>>>,
     dead: Sender<Burial>,
+    /// One at a time.
+    collecting: Mutex<()>,
+    /// Slots that were killed with their cycle and are still counted: a destructor has kept a proxy.
+    killed: Mutex<Vec<ObjectId>>,
     mailbox: Arc<Mailbox>,
 }
 
@@ -83,6 +88,8 @@ impl Host {
             classes: by_name,
             objects: RwLock::default(),
             dead,
+            collecting: Mutex::default(),
+            killed: Mutex::default(),
             mailbox,
         });
         host.session.set_link(Box::new(Inside(Arc::downgrade(&host))));
@@ -113,9 +120,31 @@ impl Host {
     }
 
     fn free_returned(&self) -> Vec<ObjectId> {
+        let killed = std::mem::take(&mut *self.killed.lock().unwrap_or_else(PoisonError::into_inner));
         let mut books = self.books();
         books.take_back();
+        if !killed.is_empty() {
+            let still: Vec<ObjectId> = killed.into_iter().filter(|id| !self.free_uncounted(&mut books, *id)).collect();
+            self.killed.lock().unwrap_or_else(PoisonError::into_inner).extend(still);
+        }
         books.buried()
+    }
+
+    /// Frees a slot that is dead, unless somebody in the broker still has a proxy of what it was: its drop counts down here.
+    fn free_uncounted(&self, books: &mut Grants, id: ObjectId) -> bool {
+        let cell = self.region().cell(SessionIndex::BROKER, id.slot());
+        let is_counted = cell.is_some_and(|cell| cell.load(Ordering::Acquire) != 0);
+        !is_counted && books.free(id.slot())
+    }
+
+    pub(super) fn collecting(&self) -> MutexGuard<'_, ()> {
+        self.collecting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Frees the slots of objects that were killed with their cycle.
+    pub(super) fn free_killed(&self, killed: impl Iterator<Item = ObjectId>) {
+        self.killed.lock().unwrap_or_else(PoisonError::into_inner).extend(killed);
+        self.take_back();
     }
 
     /// Has hosted objects dropped whose slots were freed: their destructors are the user's, and may take long.

@@ -8,9 +8,10 @@ use std::time::Duration;
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
+use sharehold::Manager;
+
 use super::{Broker, RunningBroker};
 use crate::class::{List, MethodError};
-use crate::client::Manager;
 use crate::control::message::{
     self, Announced, Attach, Create, HEAD, Head, Join, LONGEST_BODY, Named, Publish, Request,
 };

@@ -29,7 +29,7 @@ pub(super) fn sweep(host: &Host, dead: SessionIndex) -> Vec<SlotIndex> {
     {
         let mut books = host.books();
         for slot in &moving {
-            books.free(*slot);
+            books.finish(*slot, dead);
         }
     }
     for lane in &entry.lanes {

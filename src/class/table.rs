@@ -20,7 +20,18 @@ use crate::region::layout::TYPE_NAME_BYTES;
 use crate::region::{ObjectId, Region};
 use crate::session::{Hold, Session};
 
-/// A type whose objects a broker can host. Implemented by the attribute [`class`](macro@crate::class).
+/// A type whose objects a broker can host. Implemented by the attribute [`class`](macro@crate::class), which refuses what can't be called from other processes:
+///
+/// ```compile_fail
+/// pub struct Counter(u64);
+///
+/// #[sharehold::class]
+/// impl Counter {
+///     pub fn into_inner(self) -> u64 { // a method of a class takes `&self` or `&mut self`: others hold the object too
+///         self.0
+///     }
+/// }
+/// ```
 pub trait Class: Send + Sync + Sized + 'static {
     /// The class's name.
     const NAME: &'static str;

@@ -3,7 +3,7 @@
 use crate::broker::{Finish, Take, finish};
 use crate::mutation::Mutation;
 use crate::process::{Point, Turn};
-use crate::world::{Entry, State, THREADS, TICKETS};
+use crate::world::{BROKER, Entry, SESSIONS, State, THREADS, TICKETS};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
@@ -66,7 +66,8 @@ fn read(turn: &mut Turn) -> &'static str {
     let refs = turn.slot().refs;
     let follows = match refs.state {
         State::Live => true,
-        State::Dead(_) => !turn.has(Mutation::RestartForgetsAnnounced),
+        // No broker starts again over hosted objects.
+        State::Dead(_) => !turn.has(Mutation::RestartForgetsAnnounced) && turn.scene.hosted() == 0,
         State::Free | State::Granted(_) => false,
     };
     if follows {
@@ -81,9 +82,13 @@ fn read(turn: &mut Turn) -> &'static str {
 }
 
 fn next_lane(turn: &mut Turn, from: usize) {
-    let lanes = usize::from(turn.scene.numbers) * THREADS;
+    let clients = usize::from(turn.scene.numbers) * THREADS;
     let threads = usize::from(turn.scene.lanes);
-    let next = (from..lanes).find(|lane| lane % THREADS < threads);
+    // The broker has further threads only where it hosts objects.
+    let ignored = turn.scene.hosted() == 0 || turn.has(Mutation::AuditIgnoresOwnLanes);
+    let own = BROKER * THREADS + 1..if ignored { 0 } else { SESSIONS * THREADS };
+    let lanes = (from..clients).filter(|lane| lane % THREADS < threads);
+    let next = lanes.chain(own).find(|lane| *lane >= from);
     if let Some(lane) = next
         && !turn.has(Mutation::AuditIgnoresLanes)
     {

@@ -1,13 +1,15 @@
 //! The broker: what it may take in hand when it is idle, and what it does with slots.
 
 use crate::audit;
+use crate::call;
 use crate::create;
+use crate::hosting::objects;
 use crate::mutation::Mutation;
 use crate::name;
 use crate::process::{Op, Point, Turn};
 use crate::sweep;
 use crate::ticket::Expire;
-use crate::world::{CLIENTS, Entry, Fault, Id, Session, State, TICKETS, World};
+use crate::world::{CLIENTS, Entry, Fault, Id, Post, Session, State, TICKETS, World};
 
 /// What an idle broker can turn to. It does one thing at a time; the order is anybody's guess.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +23,10 @@ pub(crate) enum Choice {
     Expire(u8),
     /// The connection closed before the grant was claimed.
     Withdraw(u8),
+    /// The connection closed before the last result of a call had certainly arrived: its message.
+    Cancel(u8),
+    /// The contents of a dead object are dropped. (In truth by a thread of its own.)
+    Bury(u8),
 }
 
 impl Choice {
@@ -40,8 +46,13 @@ pub(crate) fn choices(turn: &Turn) -> Vec<Choice> {
     }
     for (client, actor) in turn.world.actors[..CLIENTS].iter().enumerate() {
         if actor.alive && actor.point == Point::Asked {
-            let connects = turn.scene.programs[client][usize::from(actor.op)] == Op::Connect;
-            if !connects || free_number(turn).is_some() {
+            let can_be_served = match turn.scene.programs[client][usize::from(actor.op)] {
+                Op::Connect => free_number(turn).is_some(),
+                // Another thread does.
+                Op::Put { .. } | Op::Pop { .. } => false,
+                _ => true,
+            };
+            if can_be_served {
                 list.push(Choice::Serve(client as u8));
             }
         }
@@ -57,7 +68,8 @@ pub(crate) fn choices(turn: &Turn) -> Vec<Choice> {
     for (number, slot) in slots.iter().enumerate() {
         let number = number as u8;
         // An audit that a lane holds up comes back later: nothing would change before.
-        let waits = turn.world.is_announced(number) && !turn.has(Mutation::AuditIgnoresLanes);
+        let ignored = [Mutation::AuditIgnoresLanes, Mutation::AuditIgnoresOwnLanes].map(|flaw| turn.has(flaw));
+        let waits = turn.world.is_announced(number) && !ignored.contains(&true);
         if desk.due & 1 << number != 0 && !waits {
             list.push(Choice::Audit(number));
         }
@@ -73,6 +85,8 @@ pub(crate) fn choices(turn: &Turn) -> Vec<Choice> {
             list.push(Choice::Expire(number as u8));
         }
     }
+    list.extend(call::unclaimed(turn).map(Choice::Cancel));
+    list.extend(objects(turn.world.hosting.droppable()).map(Choice::Bury));
     list
 }
 
@@ -108,6 +122,21 @@ pub(crate) fn begin(turn: &mut Turn, choice: Choice) -> &'static str {
             turn.me().scratch = entry.serial;
             turn.go(Point::Expire(Expire::Lane));
             "expire: read the entry"
+        }
+        Choice::Cancel(message) => {
+            let Post { ticket, serial, object } = turn.world.posts[usize::from(message)];
+            turn.world.hosting.call.sent = 0;
+            turn.world.desk.subject = ticket;
+            turn.me().id = object;
+            turn.me().scratch = serial;
+            turn.go(Point::Expire(Expire::Lane));
+            "cancel: the client is gone"
+        }
+        Choice::Bury(slot) => {
+            turn.world.hosting.buried &= !(1 << slot);
+            turn.world.hosting.whole &= !(1 << slot);
+            turn.world.desk.subject = slot;
+            bury(turn)
         }
         Choice::Withdraw(slot) => {
             turn.world.budget.withdrawals -= 1;
@@ -294,11 +323,31 @@ pub(crate) fn finish(turn: &mut Turn, step: Finish) -> &'static str {
                 turn.fail(Fault::FreedTwice);
             }
             turn.write(State::Free, 0);
+            let slot = turn.me().id.slot;
+            turn.world.hosting.buried |= turn.world.hosting.whole & 1 << slot;
             let after = turn.me().after;
             turn.rest(after);
             "finish: free"
         }
     }
+}
+
+/// What the dead object `subject` holds, one by one.
+pub(crate) fn bury(turn: &mut Turn) -> &'static str {
+    let subject = usize::from(turn.world.desk.subject);
+    let held = &mut turn.world.hosting.contents[subject];
+    if *held == 0 {
+        turn.rest(Point::Idle);
+        return "bury: nothing is left";
+    }
+    let object = held.trailing_zeros() as u8;
+    *held &= *held - 1;
+    turn.me().id.slot = object;
+    turn.go(Point::Bury);
+    if turn.uncount() {
+        turn.check(Point::Bury);
+    }
+    "bury: uncount"
 }
 
 fn to_heap(turn: &mut Turn) {

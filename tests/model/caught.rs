@@ -73,6 +73,21 @@ caught! {
     leak_when_a_restart_does_not_check: RestartAuditsUnchecked in PUBLISH,
     pin_left_when_an_equal_count_is_believed: EqualCountBelieved in ISSUERS,
     leak_when_a_late_claim_is_not_checked: LateClaimUnchecked in THREADS,
+    slot_returned_while_in_use_when_the_sweep_finishes_any: SweepFinishesAny in STALE,
+    slot_freed_twice_when_the_sweep_finishes_garbage: SweepFinishesAny in CYCLE,
+    too_few_pins_when_the_audit_ignores_own_lanes: AuditIgnoresOwnLanes in RESULT,
+    lost_contents_when_weakly_known_garbage_is_not_killed: CollectsAlive in CYCLE_WEAK,
+    lost_contents_when_unnamed_garbage_is_not_killed: CollectsAlive in CYCLE_UNNAMED,
+    lost_contents_when_garbage_in_a_call_is_not_killed: CollectsAlive in KNOT,
+    dead_proxy_when_killed_from_any_value: KillsAnyValue in CYCLE_WEAK,
+    dead_object_when_what_was_killed_in_vain_stays_dead: KilledStayDead in CYCLE_WEAK,
+    dead_proxy_when_unlocked_before_revived: RevivesUnlocked in CARRY_WEAK,
+    lost_contents_when_nothing_is_confirmed: NothingConfirmed in CARRY,
+    dead_object_when_notes_are_believed: NotesBelieved in CARRY_SELF,
+    dead_proxy_when_frozen_one_by_one: FreezesOneByOne in CARRY_WEAK,
+    dead_object_when_a_collector_ignores_pins: CollectsPinned in CYCLE_TICKET,
+    dead_proxy_when_a_collector_reads_its_own_row_only: ReadsOwnRowOnly in CYCLE,
+    dead_object_when_the_reached_are_let_go_alone: ReachedAlone in CARRY_SELF,
 }
 
 caught_locking! {

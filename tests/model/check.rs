@@ -2,7 +2,7 @@
 
 use crate::mutation::Mutation;
 use crate::process::{Point, Turn};
-use crate::world::{BROKER, Id, Session, State};
+use crate::world::{BROKER_SESSION, Id, Session, State};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
@@ -37,7 +37,9 @@ pub(crate) fn step(turn: &mut Turn, step: Step) -> &'static str {
         Step::Hint => {
             let holders = turn.slot().holders;
             let mut rows = 0_u8;
-            for session in 0..BROKER as u8 {
+            // The broker itself only has what hosted objects hold.
+            let own = u8::from(turn.scene.hosted() != 0);
+            for session in 0..BROKER_SESSION + own {
                 if holders & turn.scene.hint(session) != 0 {
                     rows |= 1 << session;
                 }

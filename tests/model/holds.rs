@@ -49,6 +49,18 @@ holds! {
     number: NUMBER,
     returned: RETURN,
     issuers: ISSUERS,
+    cycle: CYCLE,
+    cycle_handover: CYCLE_HANDOVER,
+    cycle_ticket: CYCLE_TICKET,
+    cycle_name: CYCLE_NAME,
+    cycle_unnamed: CYCLE_UNNAMED,
+    cycle_weak: CYCLE_WEAK,
+    carry: CARRY,
+    carry_kill: CARRY_KILL,
+    carry_self: CARRY_SELF,
+    carry_weak: CARRY_WEAK,
+    knot: KNOT,
+    result: RESULT,
 }
 
 #[test]
@@ -107,4 +119,18 @@ fn the_sweep_may_clear_lanes_first() {
 fn a_restart_may_take_the_stack_only_once_at_its_end() {
     let scenes = [scenes::HANDOVER_MORE_KILLS, scenes::RETURN, scenes::GRANT, scenes::NAME_MORE_KILLS];
     holds_without(Mutation::RestartTakesLate, &scenes);
+}
+
+/// Whoever has taken a reference meanwhile is noticed by the kill, which swaps `refs` from the value read before the rows.
+#[test]
+fn a_collector_may_kill_without_a_second_look() {
+    let scenes = [scenes::CYCLE_TICKET, scenes::CYCLE_UNNAMED, scenes::CYCLE_WEAK, scenes::CARRY_WEAK, scenes::KNOT];
+    holds_without(Mutation::CollectsUnconfirmed, &scenes);
+}
+
+/// The first look spares objects in use the freezing, and nothing else.
+#[test]
+fn a_collector_may_suspect_all() {
+    let scenes = [scenes::CYCLE_TICKET, scenes::CYCLE_UNNAMED, scenes::CYCLE_WEAK, scenes::CARRY_WEAK, scenes::KNOT];
+    holds_without(Mutation::SuspectsAll, &scenes);
 }

@@ -10,13 +10,20 @@
 //! Each [`mutation`] breaks one rule. It must be [caught] in some scene; else the rule is not needed, and
 //! [`holds`] says why.
 //!
-//! What is modelled: `refs`, generations, hints, cells, lanes, tickets, a name, session numbers, the returned
-//! stack with its links, memory and what is in it, messages to the broker; and as a smaller model of its own
-//! ([`lock`], [`guard`]) the robust lock, the read guards of an array and the two copies of a value.
+//! What is modelled: `refs`, generations, hints, cells, lanes, tickets, a name, weak proxies, session numbers, the
+//! returned stack with its links, memory and what is in it, messages to the broker; and as a smaller model of its
+//! own ([`lock`], [`guard`]) the robust lock, the read guards of an array and the two copies of a value.
+//!
+//! Objects may be [hosted](hosting): then they hold others, in the broker's row, and what they hold changes under their
+//! locks only. Two more threads of the broker work beside its loop. One executes the [calls](call) of a client, which
+//! store a reference in an object or take one out, and goes on when the client is killed. The other [collects](collect)
+//! cycles, once at any moment and once at the end; after that nothing that cannot be reached may be left.
 //!
 //! What is not: weak memory (memory is sequentially consistent here, so fences do nothing), numbers that wrap
 //! round, sleeping and waking, and a process that writes where it has no business. A client's request to the
-//! broker and the message that carries a ticket are no shared words: they arrive whole or not at all.
+//! broker and the message that carries a ticket are no shared words: they arrive whole or not at all. Of hosted
+//! objects: methods that run together or call each other, a second collector, a slot that is used again, and a client
+//! that gives up waiting for an answer: what it drops then, the sweep drops for one that is killed.
 //!
 //! One scene by hand, with its size, or one mistake, with its trace:
 //!
@@ -27,12 +34,15 @@
 
 mod audit;
 mod broker;
+mod call;
 mod caught;
 mod check;
+mod collect;
 mod create;
 mod explorer;
 mod guard;
 mod holds;
+mod hosting;
 mod lock;
 mod mutation;
 mod name;

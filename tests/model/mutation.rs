@@ -92,4 +92,32 @@ pub(crate) enum Mutation {
     EqualCountBelieved,
     /// Create: a claim that came too late takes its count back without a check.
     LateClaimUnchecked,
+    /// Collect: what was noted of objects that go on working is believed.
+    NotesBelieved,
+    /// Collect: each suspect is locked, noted and unlocked before the next.
+    FreezesOneByOne,
+    /// Collect: pins are not looked at.
+    CollectsPinned,
+    /// Collect: only the broker's own row is compared.
+    ReadsOwnRowOnly,
+    /// Collect: `refs` is not read again after the rows, before the kill.
+    CollectsUnconfirmed,
+    /// Collect: what is reached is let go, but not what it leads to.
+    ReachedAlone,
+    /// Collect: the garbage is still live when its contents are taken out, and dies by the counts.
+    CollectsAlive,
+    /// Collect: what was killed stays dead although another could not be killed.
+    KilledStayDead,
+    /// Collect: there is no first look; all hosted objects are suspects.
+    SuspectsAll,
+    /// Collect: the garbage is killed whatever `refs` is by then.
+    KillsAnyValue,
+    /// Collect: after the rows, `refs` is neither read again nor swapped.
+    NothingConfirmed,
+    /// Collect: the locks are released before what was killed in vain is live again.
+    RevivesUnlocked,
+    /// Audit: the lanes of the broker's own threads are not looked at.
+    AuditIgnoresOwnLanes,
+    /// Dead session: a dead slot that its lanes named is finished whoever won it.
+    SweepFinishesAny,
 }

@@ -2,7 +2,9 @@
 
 use crate::audit;
 use crate::broker;
+use crate::call;
 use crate::check;
+use crate::collect;
 use crate::create;
 use crate::mutation::Mutation;
 use crate::name;
@@ -17,14 +19,58 @@ use crate::world::{Actor, BROKER, Fault, Id, Refs, Slot, State, World};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     Connect,
-    Create { proxy: usize },
-    Clone { from: usize, to: usize },
-    Drop { proxy: usize },
-    Issue { proxy: usize, ticket: usize, uses: u8, post: usize },
-    Redeem { post: usize, proxy: usize },
-    Publish { proxy: usize },
+    Create {
+        proxy: usize,
+    },
+    Clone {
+        from: usize,
+        to: usize,
+    },
+    Drop {
+        proxy: usize,
+    },
+    Issue {
+        proxy: usize,
+        ticket: usize,
+        uses: u8,
+        post: usize,
+    },
+    Redeem {
+        post: usize,
+        proxy: usize,
+    },
+    Publish {
+        proxy: usize,
+    },
     Remove,
-    Look { proxy: usize },
+    Look {
+        proxy: usize,
+    },
+    /// A weak proxy, which is an id and nothing else, becomes a proxy.
+    Upgrade {
+        slot: u8,
+        proxy: usize,
+    },
+    /// A call: what stands at `proxy` is also stored in the object that stands at `container`.
+    Put {
+        container: usize,
+        proxy: usize,
+    },
+    /// A call: the reference to `slot` comes out of `container`, in a ticket.
+    Pop {
+        container: usize,
+        slot: u8,
+        ticket: usize,
+        post: usize,
+    },
+    /// A broker thread executes the calls of a client.
+    Serve {
+        client: usize,
+    },
+    /// A broker thread frees cycles.
+    Collect,
+    /// The same when nothing else has to happen any more.
+    CollectAtLast,
 }
 
 /// The next micro-step of an actor.
@@ -45,6 +91,9 @@ pub(crate) enum Point {
     Taker(taker::Step),
     Redeem(ticket::Redeem),
     Look(name::Look),
+    Upgrade,
+    Call(call::Step),
+    Collect(collect::Step),
     /// The broker has nothing in hand.
     Idle,
     Grant(broker::Grant),
@@ -54,6 +103,7 @@ pub(crate) enum Point {
     Expire(ticket::Expire),
     Publish(name::Publish),
     Remove(name::Remove),
+    Bury,
     Sweep(sweep::Step),
     Audit(audit::Step),
     Restart(restart::Step),
@@ -80,6 +130,9 @@ impl Turn<'_> {
             Point::Taker(step) => Some(taker::step(self, step)),
             Point::Redeem(step) => ticket::redeem(self, step),
             Point::Look(step) => Some(name::look(self, step)),
+            Point::Upgrade => Some(self.upgrade()),
+            Point::Call(step) => call::step(self, step),
+            Point::Collect(step) => collect::step(self, step),
             Point::Grant(step) => Some(broker::grant(self, step)),
             Point::Withdraw(step) => Some(broker::withdraw(self, step)),
             Point::Take(step) => Some(broker::take(self, step)),
@@ -87,6 +140,7 @@ impl Turn<'_> {
             Point::Expire(step) => Some(ticket::expire(self, step)),
             Point::Publish(step) => Some(name::publish(self, step)),
             Point::Remove(step) => Some(name::remove(self, step)),
+            Point::Bury => Some(broker::bury(self)),
             Point::Sweep(step) => Some(sweep::step(self, step)),
             Point::Audit(step) => Some(audit::step(self, step)),
             Point::Restart(step) => Some(restart::step(self, step)),
@@ -254,9 +308,18 @@ impl Turn<'_> {
                 Op::Issue { proxy, .. } => (Point::Issue(ticket::Issue::Lane), proxies[proxy]),
                 Op::Redeem { .. } => (Point::Redeem(ticket::Redeem::Receive), Id::NONE),
                 Op::Look { .. } => (Point::Look(name::Look::Read), Id::NONE),
+                Op::Upgrade { slot, .. } => (Point::Upgrade, Id { slot, generation: 1 }),
+                Op::Put { container, proxy } if proxies[container].is_some() && proxies[proxy].is_some() => {
+                    (Point::Asked, Id::NONE)
+                }
+                Op::Pop { container, .. } if proxies[container].is_some() => (Point::Asked, Id::NONE),
+                Op::Put { .. } | Op::Pop { .. } => (Point::Next, Id::NONE),
+                Op::Serve { .. } => (Point::Call(call::Step::Await), Id::NONE),
+                Op::Collect => (Point::Collect(collect::Step::Begin), Id::NONE),
+                Op::CollectAtLast => (Point::Collect(collect::Step::AtLast), Id::NONE),
             };
             let needs_proxy = matches!(op, Op::Publish { .. } | Op::Clone { .. } | Op::Drop { .. } | Op::Issue { .. });
-            if needs_proxy && !id.is_some() {
+            if point == Point::Next || (needs_proxy && !id.is_some()) {
                 self.me().op += 1;
                 continue;
             }
@@ -281,9 +344,15 @@ impl Turn<'_> {
         let actors = self.world.actors.iter().zip(self.scene.programs);
         actors.into_iter().any(|(actor, program)| {
             let rest = program.get(usize::from(actor.op)..).unwrap_or_default();
-            let sends = |op: &Op| matches!(op, Op::Issue { post, .. } if *post == message);
+            let sends = |op: &Op| matches!(op, Op::Issue { post, .. } | Op::Pop { post, .. } if *post == message);
             actor.alive && rest.iter().any(sends)
         })
+    }
+
+    /// The id is no shared word.
+    fn upgrade(&mut self) -> &'static str {
+        let first = taker::Step::first(self);
+        taker::step(self, first)
     }
 
     fn clone_proxy(&mut self) -> &'static str {
@@ -298,12 +367,15 @@ impl Turn<'_> {
     /// The count of a proxy, or of an attempt to get one, goes back.
     fn drop_proxy(&mut self) -> &'static str {
         let op = self.op();
-        if let Op::Drop { proxy } = op {
-            self.me().proxies[proxy] = Id::NONE;
+        match op {
+            Op::Drop { proxy } => self.me().proxies[proxy] = Id::NONE,
+            Op::Serve { .. } => self.me().proxies[0] = Id::NONE,
+            _ => {}
         }
         // A look-up that found its object gone looks again.
         let back = match op {
             Op::Look { .. } => Point::Look(name::Look::Read),
+            Op::Serve { .. } => Point::Call(call::Step::Reply),
             _ => Point::Next,
         };
         if self.uncount() {

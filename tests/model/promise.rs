@@ -1,5 +1,7 @@
 //! What the protocol promises: in every state, and once nothing has to happen any more.
 
+use crate::call;
+use crate::hosting::objects;
 use crate::process::{Op, Point};
 use crate::scene::Scene;
 use crate::world::*;
@@ -12,7 +14,11 @@ pub(crate) fn broken(world: &World) -> Option<&'static str> {
         Some(Fault::FreedTwice) => return Some("a slot or its memory freed twice"),
         None => {}
     }
-    holders(world).or_else(|| references(world)).or_else(|| memory(world)).or_else(|| stacks(world))
+    holders(world)
+        .or_else(|| references(world))
+        .or_else(|| reached(world))
+        .or_else(|| memory(world))
+        .or_else(|| stacks(world))
 }
 
 /// A proxy may be used at any moment, so the bytes behind it must always be its object's own.
@@ -39,6 +45,22 @@ fn references(world: &World) -> Option<&'static str> {
         }
         if world.slots[usize::from(id.slot)].refs.pins < world.stored(id) {
             return Some("fewer pins than references");
+        }
+    }
+    None
+}
+
+/// What can be reached from outside is alive and has its contents. (What a collector has killed it may still revive.)
+fn reached(world: &World) -> Option<&'static str> {
+    let hosting = &world.hosting;
+    let reachable = if hosting.hosted == 0 { 0 } else { world.reachable() };
+    for slot in objects(reachable) {
+        let state = world.slots[usize::from(slot)].refs.state;
+        if state != State::Live && hosting.collector.killed & hosting.whole & 1 << slot == 0 {
+            return Some("an object that can be reached and is not live");
+        }
+        if hosting.hosted & !hosting.whole & 1 << slot != 0 {
+            return Some("an object that can be reached and has lost its contents");
         }
     }
     None
@@ -82,7 +104,7 @@ fn stacks(world: &World) -> Option<&'static str> {
 pub(crate) fn unfinished(world: &World, scene: &Scene) -> Option<&'static str> {
     for (actor, program) in world.actors[..CLIENTS].iter().zip(scene.programs) {
         let connects = program.get(usize::from(actor.op)) == Some(&Op::Connect);
-        let waits = connects && actor.point == Point::Asked;
+        let waits = (connects && actor.point == Point::Asked) || actor.point == Point::Call(call::Step::Await);
         if actor.alive && actor.point != Point::End && !waits {
             return Some("a client that cannot go on");
         }
@@ -96,6 +118,9 @@ pub(crate) fn unfinished(world: &World, scene: &Scene) -> Option<&'static str> {
     if world.tickets.iter().any(|ticket| matches!(ticket.entry, Entry::Building(_))) {
         return Some("a ticket entry that stays taken");
     }
+    if world.hosting.locked != 0 || world.hosting.buried != 0 {
+        return Some("a hosted object that stays locked or buried");
+    }
     if world.sessions.contains(&Session::Dead) {
         return Some("a dead session that stays");
     }
@@ -104,14 +129,16 @@ pub(crate) fn unfinished(world: &World, scene: &Scene) -> Option<&'static str> {
         .or_else(|| free_memory(world, scene))
 }
 
-/// Each cell is the number of proxies that the threads of its session have.
+/// Each cell is the number of proxies that the threads of its session have; what hosted objects hold is the broker's.
 fn counts(world: &World) -> Option<&'static str> {
     for (session, row) in world.cells.iter().enumerate() {
         for (slot, cell) in row.iter().enumerate() {
             let threads = world.actors.iter().filter(|actor| usize::from(actor.session) == session);
             let proxies = threads.flat_map(|actor| actor.proxies);
             let held = proxies.filter(|id| id.is_some() && usize::from(id.slot) == slot).count();
-            if usize::from(*cell) != held {
+            let own = session == usize::from(BROKER_SESSION);
+            let inside = world.hosting.contents.iter().filter(|contents| own && **contents & 1 << slot != 0).count();
+            if usize::from(*cell) != held + inside {
                 return Some("a count without a proxy");
             }
         }
@@ -127,13 +154,14 @@ fn at_rest(world: &World, scene: &Scene, slot: u8) -> Option<&'static str> {
         State::Granted(_) => Some("a grant that stays"),
         State::Dead(_) => Some("a dead slot that stays"),
         State::Live => {
+            let hosts = scene.hosted() != 0;
             let held = world.cells.iter().map(|row| row[usize::from(slot)]).sum::<u8>();
             let hinted = |(session, row): (usize, &[u8; SLOTS])| {
                 row[usize::from(slot)] == 0 || words.holders & scene.hint(session as u8) != 0
             };
             if words.refs.pins != world.stored(id) {
                 Some("pins that nobody stands for")
-            } else if held == 0 && words.refs.pins == 0 {
+            } else if held == 0 && words.refs.pins == 0 || hosts && world.reachable() & 1 << slot == 0 {
                 Some("an object that nobody can reach")
             } else if !world.cells.iter().enumerate().all(hinted) {
                 Some("a holder without a hint")

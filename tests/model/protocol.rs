@@ -1,26 +1,31 @@
 //! The protocol in one scene, with or without a mistake in it, as a model that can be explored.
 
 use crate::broker;
+use crate::collect;
 use crate::explorer::{Model, Move};
+use crate::hosting::objects;
 use crate::mutation::Mutation;
 use crate::process::{Op, Point};
 use crate::promise;
 use crate::restart;
 use crate::scene::Scene;
-use crate::world::{Actor, BROKER, BROKER_SESSION, CLIENTS, Desk, State, World};
+use crate::world::{Actor, BROKER, BROKER_SESSION, Budget, CLIENTS, Desk, State, THREADS, World};
 
 pub(crate) struct Protocol {
     pub(crate) scene: Scene,
     pub(crate) flaw: Option<Mutation>,
 }
 
-const NAMES: [&str; CLIENTS + 1] = ["A", "B", "C", "broker"];
+const CLIENT_NAMES: [&str; CLIENTS] = ["A", "B", "C"];
+const BROKER_NAMES: [&str; THREADS] = ["broker", "caller", "collect"];
 
 impl Protocol {
     fn steps(&self, world: &World, out: &mut Vec<Move<World>>) {
-        for (actor, who) in NAMES.into_iter().enumerate() {
+        for (actor, &Actor { session, thread, .. }) in world.actors.iter().enumerate() {
             let mut turn = self.scene.turn(world.clone(), self.flaw, actor);
             if let Some(what) = turn.step() {
+                let own = session == BROKER_SESSION;
+                let who = if own { BROKER_NAMES[usize::from(thread)] } else { CLIENT_NAMES[actor] };
                 out.push(settled(who, what, true, turn.world));
             }
         }
@@ -29,8 +34,19 @@ impl Protocol {
             for choice in broker::choices(&idle) {
                 let mut turn = self.scene.turn(world.clone(), self.flaw, BROKER);
                 let what = broker::begin(&mut turn, choice);
-                out.push(settled(NAMES[BROKER], what, choice.is_required(), turn.world));
+                out.push(settled(BROKER_NAMES[0], what, choice.is_required(), turn.world));
             }
+        }
+    }
+
+    /// Nothing else has to happen, and from now on nothing goes wrong.
+    fn collect_at_last(&self, world: &World, out: &mut Vec<Move<World>>) {
+        let waits = |actor: &Actor| actor.point == Point::Collect(collect::Step::AtLast);
+        if let Some(actor) = world.actors.iter().position(waits) {
+            let mut turn = self.scene.turn(world.clone(), self.flaw, actor);
+            turn.world.budget = Budget::default();
+            let what = collect::begin(&mut turn);
+            out.push(settled(BROKER_NAMES[2], what, true, turn.world));
         }
     }
 
@@ -47,6 +63,10 @@ impl Protocol {
                 world.kill(session);
                 out.push(settled("kill", "the process ends", false, world));
             }
+        }
+        if self.scene.hosted() != 0 {
+            // Hosted objects end with their broker, and nobody uses the region again.
+            return;
         }
         let mut world = world.clone();
         world.budget.kills -= 1;
@@ -85,6 +105,9 @@ impl Model for Protocol {
 
     fn moves(&self, world: &World, out: &mut Vec<Move<World>>) {
         self.steps(world, out);
+        if !out.iter().any(|step| step.required) {
+            self.collect_at_last(world, out);
+        }
         if world.budget.kills != 0 {
             self.kills(world, out);
         }
@@ -111,6 +134,10 @@ impl Model for Protocol {
         }
         let lanes = world.lanes.as_flattened();
         let tickets = world.tickets.map(|ticket| ticket.entry);
+        if self.scene.hosted() != 0 {
+            let contents = world.hosting.contents.map(|held| objects(held).collect::<Vec<_>>());
+            text += &format!(" contents {contents:?} broker {:?}", world.cells[BROKER]);
+        }
         text + &format!(" lanes {lanes:?} {tickets:?}")
     }
 }

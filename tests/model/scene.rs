@@ -1,5 +1,6 @@
 //! Scenes: who does what, on which objects, and what may go wrong meanwhile.
 
+use crate::hosting::Hosting;
 use crate::mutation::Mutation;
 use crate::process::{Op, Point, Turn};
 use crate::world::*;
@@ -31,6 +32,8 @@ pub(crate) struct Scene {
     pub(crate) held: &'static [(usize, usize, u8)],
     pub(crate) sent: &'static [Sent],
     pub(crate) named: Option<u8>,
+    /// The hosted objects, and which they hold.
+    pub(crate) hosts: &'static [(u8, &'static [u8])],
     pub(crate) budget: Budget,
 }
 
@@ -47,12 +50,18 @@ impl Scene {
         held: &[],
         sent: &[],
         named: None,
+        hosts: &[],
         budget: Budget { kills: 0, expiries: 0, withdrawals: 0 },
     };
 
     /// The bit of the hint that stands for the session.
     pub(crate) fn hint(&self, session: u8) -> u8 {
         1 << (session % self.hint_bits)
+    }
+
+    /// Bit by slot: the hosted objects.
+    pub(crate) fn hosted(&self) -> u8 {
+        self.hosts.iter().fold(0, |hosted, (slot, _)| hosted | 1 << slot)
     }
 
     pub(crate) fn start(&self) -> World {
@@ -82,6 +91,7 @@ impl Scene {
             desk: Desk { heap: (1 << self.slots) - 1, ..Desk::default() },
             posts: Default::default(),
             budget: self.budget,
+            hosting: Hosting { hosted: self.hosted(), whole: self.hosted(), ..Hosting::default() },
             fault: None,
         };
         world.actors[BROKER].session = BROKER_SESSION;
@@ -108,6 +118,15 @@ impl Scene {
         if let Some(slot) = self.named {
             world.name = object(&mut world, slot);
             world.slots[usize::from(slot)].refs.pins += 1;
+        }
+        for &(host, held) in self.hosts {
+            object(&mut world, host);
+            for &slot in held {
+                object(&mut world, slot);
+                world.hosting.contents[usize::from(host)] |= 1 << slot;
+                world.cells[BROKER][usize::from(slot)] += 1;
+                world.slots[usize::from(slot)].holders |= self.hint(BROKER_SESSION);
+            }
         }
         let mut turn = self.turn(world, None, 0);
         for client in 0..CLIENTS {

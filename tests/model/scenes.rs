@@ -2,9 +2,12 @@
 
 use crate::guard;
 use crate::lock::Locking;
-use crate::process::Op::{self, Clone, Connect, Create, Drop, Issue, Look, Publish, Redeem, Remove};
+use crate::process::Op::{
+    self, Clone, Collect, CollectAtLast, Connect, Create, Drop, Issue, Look, Pop, Publish, Put, Redeem, Remove, Serve,
+    Upgrade,
+};
 use crate::scene::{Scene, Sent};
-use crate::world::{Budget, NOBODY};
+use crate::world::{BROKER_SESSION, Budget, NOBODY};
 
 const CREATE: Op = Create { proxy: 0 };
 const DROP: Op = Drop { proxy: 0 };
@@ -195,4 +198,149 @@ pub(crate) const WRITER_NUMBER: Locking = Locking {
     programs: [&[guard::Op::Write], &[guard::Op::Write, guard::Op::Read], &[guard::Op::Write, guard::Op::Write]],
     numbers: 2,
     ..ARRAY
+};
+
+const COLLECT: &[Op] = &[Collect, CollectAtLast];
+const SERVE_A: &[Op] = &[Serve { client: 0 }];
+
+/// One client, and two threads of the broker beside its loop.
+const HOSTING: Scene =
+    Scene { sessions: [0, BROKER_SESSION, BROKER_SESSION], threads: [0, 1, 2], numbers: 1, slots: 2, ..Scene::PLAIN };
+
+/// Two clients, and one thread of the broker beside its loop.
+const COLLECTING: Scene = Scene {
+    sessions: [0, 1, BROKER_SESSION],
+    threads: [0, 0, 2],
+    numbers: 2,
+    slots: 2,
+    hosts: &[(0, &[1]), (1, &[0])],
+    ..Scene::PLAIN
+};
+
+/// Two objects that hold each other: the last proxies from outside are dropped.
+pub(crate) const CYCLE: Scene =
+    Scene { programs: [&[DROP], &[DROP], COLLECT, &[]], held: &[(0, 0, 0), (1, 0, 1)], budget: kills(1), ..COLLECTING };
+
+/// A cycle is handed over from one client to the other.
+pub(crate) const CYCLE_HANDOVER: Scene =
+    Scene { programs: [&[REDEEM, DROP], &[ISSUE, DROP], COLLECT, &[]], held: &[(1, 0, 0)], ..COLLECTING };
+
+/// A cycle that a ticket holds.
+pub(crate) const CYCLE_TICKET: Scene = Scene {
+    programs: [&[REDEEM, DROP], &[], COLLECT, &[]],
+    sessions: [0, NOBODY, BROKER_SESSION],
+    numbers: 1,
+    sent: &[Sent { ticket: 0, slot: 0, uses: 1, post: 0 }],
+    budget: Budget { kills: 1, expiries: 1, withdrawals: 0 },
+    ..COLLECTING
+};
+
+/// A cycle that a name holds.
+pub(crate) const CYCLE_NAME: Scene = Scene {
+    programs: [&[LOOK, DROP], &[], COLLECT, &[]],
+    sessions: [0, NOBODY, BROKER_SESSION],
+    numbers: 1,
+    named: Some(0),
+    budget: kills(1),
+    ..COLLECTING
+};
+
+/// A cycle that loses its name.
+pub(crate) const CYCLE_UNNAMED: Scene =
+    Scene { programs: [&[LOOK, DROP], &[Remove], COLLECT, &[]], named: Some(0), ..COLLECTING };
+
+/// A cycle of which there are only weak proxies.
+pub(crate) const CYCLE_WEAK: Scene = Scene {
+    programs: [&[Upgrade { slot: 0, proxy: 0 }, DROP], &[Upgrade { slot: 1, proxy: 0 }, DROP], COLLECT, &[]],
+    ..COLLECTING
+};
+
+/// An object that holds itself is moved from one container to another.
+pub(crate) const CARRY: Scene = Scene {
+    programs: [
+        &[
+            Pop { container: 0, slot: 0, ticket: 0, post: 0 },
+            Redeem { post: 0, proxy: 2 },
+            Put { container: 1, proxy: 2 },
+            Drop { proxy: 2 },
+        ],
+        SERVE_A,
+        COLLECT,
+        &[],
+    ],
+    slots: 3,
+    hosts: &[(0, &[0]), (1, &[0]), (2, &[])],
+    held: &[(0, 0, 1), (0, 1, 2)],
+    ..HOSTING
+};
+
+/// The same, and the client may be killed.
+pub(crate) const CARRY_KILL: Scene = Scene { budget: kills(1), ..CARRY };
+
+/// An object that holds itself and another is taken out of itself.
+pub(crate) const CARRY_SELF: Scene = Scene {
+    programs: [
+        &[
+            Pop { container: 0, slot: 0, ticket: 0, post: 0 },
+            Redeem { post: 0, proxy: 2 },
+            Put { container: 1, proxy: 2 },
+            Drop { proxy: 2 },
+            DROP,
+        ],
+        SERVE_A,
+        COLLECT,
+        &[],
+    ],
+    slots: 3,
+    hosts: &[(0, &[0, 1]), (1, &[]), (2, &[])],
+    held: &[(0, 0, 0), (0, 1, 2)],
+    ..HOSTING
+};
+
+/// An object is taken out of a cycle that a weak proxy has found.
+pub(crate) const CARRY_WEAK: Scene = Scene {
+    programs: [
+        &[
+            Upgrade { slot: 1, proxy: 1 },
+            Pop { container: 1, slot: 0, ticket: 0, post: 0 },
+            Redeem { post: 0, proxy: 2 },
+            Put { container: 0, proxy: 2 },
+            Drop { proxy: 2 },
+            Drop { proxy: 1 },
+        ],
+        SERVE_A,
+        COLLECT,
+        &[],
+    ],
+    slots: 3,
+    hosts: &[(0, &[1]), (1, &[0]), (2, &[])],
+    held: &[(0, 0, 2)],
+    ..HOSTING
+};
+
+/// A result is written while its object is audited after another death.
+pub(crate) const RESULT: Scene = Scene {
+    programs: [
+        &[Pop { container: 0, slot: 1, ticket: 0, post: 0 }, Redeem { post: 0, proxy: 1 }, Drop { proxy: 1 }],
+        &[Redeem { post: 1, proxy: 0 }, DROP],
+        SERVE_A,
+        &[],
+    ],
+    sessions: [0, 1, BROKER_SESSION],
+    threads: [0, 0, 1],
+    numbers: 2,
+    hosts: &[(0, &[1]), (1, &[])],
+    held: &[(0, 0, 0)],
+    sent: &[Sent { ticket: 1, slot: 1, uses: 1, post: 1 }],
+    budget: kills(1),
+    ..HOSTING
+};
+
+/// A client ties a cycle and lets go of it.
+pub(crate) const KNOT: Scene = Scene {
+    programs: [&[Put { container: 1, proxy: 0 }, DROP, Drop { proxy: 1 }], SERVE_A, COLLECT, &[]],
+    hosts: &[(0, &[1]), (1, &[])],
+    held: &[(0, 0, 0), (0, 1, 1)],
+    budget: kills(1),
+    ..HOSTING
 };

@@ -89,7 +89,9 @@ fn deaths(turn: &mut Turn) -> &'static str {
     let won = State::Dead(turn.world.desk.subject);
     let noted = turn.world.desk.noted;
     let slots = turn.world.slots.iter().enumerate();
-    let dead = slots.map(|(slot, words)| (slot as u8, words.refs.state == won));
+    let any = turn.has(Mutation::SweepFinishesAny);
+    let is_won = |state| state == won || any && matches!(state, State::Dead(_));
+    let dead = slots.map(|(slot, words)| (slot as u8, is_won(words.refs.state)));
     if let Some((slot, _)) = dead.into_iter().find(|&(slot, dead)| dead && noted & 1 << slot != 0) {
         turn.me().id.slot = slot;
         turn.me().after = Point::Sweep(Step::Deaths);

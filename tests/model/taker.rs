@@ -1,5 +1,6 @@
 //! The way to a proxy of an object that somebody else keeps alive: the first steps of redeem and look-up.
 
+use crate::call;
 use crate::mutation::Mutation;
 use crate::process::{Op, Point, Turn};
 use crate::ticket::Redeem;
@@ -109,13 +110,21 @@ fn first_look(turn: &Turn) -> Step {
 
 /// The object lives and cannot die any more while this count stands.
 fn taken(turn: &mut Turn) {
-    if let Op::Look { proxy } = turn.op() {
-        let me = turn.me();
-        me.proxies[proxy] = me.id;
-        turn.next();
-    } else {
-        let next = Redeem::first(turn);
-        turn.go(Point::Redeem(next));
+    match turn.op() {
+        Op::Look { proxy } | Op::Upgrade { proxy, .. } => {
+            let me = turn.me();
+            me.proxies[proxy] = me.id;
+            turn.next();
+        }
+        Op::Serve { .. } => {
+            let me = turn.me();
+            me.proxies[0] = me.id;
+            turn.go(Point::Call(call::Step::Lock));
+        }
+        _ => {
+            let next = Redeem::first(turn);
+            turn.go(Point::Redeem(next));
+        }
     }
 }
 

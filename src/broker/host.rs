@@ -147,10 +147,15 @@ impl Host {
         self.take_back();
     }
 
-    /// Has hosted objects dropped whose slots were freed: their destructors are the user's, and may take long.
+    /// Has hosted objects dropped whose slots were freed: by another thread, since their destructors are the user's and may take long.
     pub(super) fn bury(&self, buried: &[ObjectId]) {
-        if !buried.is_empty() {
-            let _ = self.dead.send(Burial { dead: self.remove(buried), done: None });
+        if buried.is_empty() {
+            return;
+        }
+        let mut dead = self.remove(buried);
+        dead.retain(|hosted| hosted.class.needs_drop);
+        if !dead.is_empty() {
+            let _ = self.dead.send(Burial { dead, done: None });
         }
     }
 

@@ -81,6 +81,8 @@ pub struct ClassTable {
     pub(crate) name: String,
     /// The type of its objects in the broker.
     object: TypeId,
+    /// Whether dropping an object runs any code of the user's.
+    pub(crate) needs_drop: bool,
     host: Host,
     constructor: Option<Constructor>,
     is_internal: bool,
@@ -372,6 +374,7 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
         ClassTable {
             name: self.name,
             object: TypeId::of::<T>(),
+            needs_drop: std::mem::needs_drop::<T>(),
             host: Box::new(move |object| {
                 let object = object.downcast::<T>().ok()?;
                 Some(Box::new(Cell::new(*object, references)) as Box<dyn AnyCell>)

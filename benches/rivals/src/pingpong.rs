@@ -1,0 +1,31 @@
+//! The floor: as many bytes there and back as a call of sharehold has, over a Unix socket, and nothing else.
+
+use std::time::Duration;
+
+use crate::common::echo::{Echo, Sizes};
+use crate::rival::{Rival, repeat};
+
+/// What `Magnifier.scale` sends and what comes back, as in `benches/calls.rs`.
+const SCALE: Sizes = Sizes { request: 63, reply: 49 };
+
+pub struct PingPong(Echo);
+
+impl PingPong {
+    pub fn start() -> Self {
+        Self(Echo::start(SCALE, false))
+    }
+}
+
+impl Rival for PingPong {
+    fn name(&self) -> &str {
+        "ping-pong"
+    }
+
+    fn call(&mut self, times: u64) -> Duration {
+        repeat(times, || self.0.ask())
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        vec![self.0.pid()]
+    }
+}

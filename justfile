@@ -18,3 +18,7 @@ bench:
 # The exhaustive model of the counting protocol.
 model:
     cargo test --release --test model
+
+# Other systems beside this one. Compiles them first, in a crate of their own.
+rivals ROUNDS="40":
+    cargo run --release --manifest-path benches/rivals/Cargo.toml -- --rounds {{ROUNDS}}

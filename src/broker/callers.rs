@@ -4,8 +4,10 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::host::Host;
 use super::mailbox::{Errand, Mailbox};
@@ -67,13 +69,9 @@ impl Callers {
         })
     }
 
-    fn pool(&self) -> MutexGuard<'_, Pool> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Gives a connection to a thread, which answers the call and whatever calls follow.
     pub(super) fn serve(self: &Arc<Self>, key: u64, connection: Connection, asked: Asked) {
-        let mut pool = self.pool();
+        let mut pool = self.pool.lock();
         pool.jobs.push_back(Job { key, connection, asked });
         if pool.idle >= pool.jobs.len() {
             self.work.notify_one();
@@ -97,30 +95,21 @@ impl Callers {
     }
 
     fn run(&self) {
-        let mut pool = self.pool();
+        let mut pool = self.pool.lock();
         loop {
             if let Some(job) = pool.jobs.pop_front() {
                 self.others_wait
                     .store(pool.stopped || !pool.jobs.is_empty() && pool.threads >= MOST_THREADS, Ordering::Relaxed);
-                drop(pool);
-                self.serve_connection(job);
-                pool = self.pool();
+                MutexGuard::unlocked(&mut pool, || self.serve_connection(job));
                 continue;
             }
             if pool.stopped {
                 break;
             }
             pool.idle += 1;
-            let timed_out;
-            (pool, timed_out) = self.work.wait_timeout(pool, IDLE).map_or_else(
-                |poisoned| {
-                    let (pool, waited) = poisoned.into_inner();
-                    (pool, waited.timed_out())
-                },
-                |(pool, waited)| (pool, waited.timed_out()),
-            );
+            let waited = self.work.wait_for(&mut pool, IDLE);
             pool.idle -= 1;
-            if timed_out && pool.jobs.is_empty() {
+            if waited.timed_out() && pool.jobs.is_empty() {
                 break;
             }
         }
@@ -132,7 +121,7 @@ impl Callers {
     fn serve_connection(&self, job: Job) {
         let Job { key, mut connection, mut asked } = job;
         let Some(host) = self.host.upgrade() else { return };
-        let patient = self.pool().threads <= PATIENT;
+        let patient = self.pool.lock().threads <= PATIENT;
         let _ = connection.stream.set_read_timeout((!patient).then_some(LINGER));
         let _ = connection.stream.set_write_timeout(Some(SEND_PATIENCE));
         let caller = Caller { pid: connection.peer.pid, stream: Arc::clone(&connection.stream) };
@@ -178,21 +167,16 @@ impl Callers {
 
     /// Lets all threads end. Waits for those that are in a method, but not for ever.
     pub(super) fn stop(&self, patience: Duration) {
-        let mut pool = self.pool();
+        let mut pool = self.pool.lock();
         pool.stopped = true;
         self.others_wait.store(true, Ordering::Relaxed);
         self.work.notify_all();
-        let until = std::time::Instant::now() + patience;
+        let until = Instant::now() + patience;
         while pool.threads > 0 {
-            let left = until.saturating_duration_since(std::time::Instant::now());
-            if left.is_zero() {
+            if self.ended.wait_until(&mut pool, until).timed_out() {
                 tracing::warn!(threads = pool.threads, "methods are still running at the end of the broker");
                 return;
             }
-            pool = match self.ended.wait_timeout(pool, left) {
-                Ok((pool, _)) => pool,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
         }
     }
 }

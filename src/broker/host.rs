@@ -4,8 +4,10 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::collect;
 use super::grants::Grants;
@@ -110,7 +112,7 @@ impl Host {
     }
 
     pub(super) fn books(&self) -> MutexGuard<'_, Grants> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        self.books.lock()
     }
 
     /// Frees what has died, and has the hosted ones among it dropped.
@@ -120,12 +122,12 @@ impl Host {
     }
 
     fn free_returned(&self) -> Vec<ObjectId> {
-        let killed = std::mem::take(&mut *self.killed.lock().unwrap_or_else(PoisonError::into_inner));
+        let killed = std::mem::take(&mut *self.killed.lock());
         let mut books = self.books();
         books.take_back();
         if !killed.is_empty() {
             let still: Vec<ObjectId> = killed.into_iter().filter(|id| !self.free_uncounted(&mut books, *id)).collect();
-            self.killed.lock().unwrap_or_else(PoisonError::into_inner).extend(still);
+            self.killed.lock().extend(still);
         }
         books.buried()
     }
@@ -138,12 +140,12 @@ impl Host {
     }
 
     pub(super) fn collecting(&self) -> MutexGuard<'_, ()> {
-        self.collecting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.collecting.lock()
     }
 
     /// Frees the slots of objects that were killed with their cycle.
     pub(super) fn free_killed(&self, killed: impl Iterator<Item = ObjectId>) {
-        self.killed.lock().unwrap_or_else(PoisonError::into_inner).extend(killed);
+        self.killed.lock().extend(killed);
         self.take_back();
     }
 
@@ -160,7 +162,7 @@ impl Host {
     }
 
     fn remove(&self, buried: &[ObjectId]) -> Vec<Arc<Hosted>> {
-        let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
+        let mut objects = self.objects.write();
         let removed = buried.iter().filter_map(|id| {
             let place = objects.get_mut(id.slot().0 as usize)?;
             // A later object may have the slot already.
@@ -180,7 +182,7 @@ impl Host {
     }
 
     pub(super) fn find(&self, id: ObjectId) -> Result<Arc<Hosted>> {
-        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        let objects = self.objects.read();
         let found = objects.get(id.slot().0 as usize).and_then(Option::as_ref).filter(|hosted| hosted.id == id);
         found.map(Arc::clone).ok_or_else(|| match self.region().id_of(id.slot()) {
             Some(there) if there == id => {
@@ -192,7 +194,7 @@ impl Host {
 
     /// All hosted objects, as they are at this moment.
     pub(super) fn all(&self) -> Vec<Arc<Hosted>> {
-        self.objects.read().unwrap_or_else(PoisonError::into_inner).iter().flatten().map(Arc::clone).collect()
+        self.objects.read().iter().flatten().map(Arc::clone).collect()
     }
 
     /// Lets this thread execute for the host.
@@ -292,7 +294,7 @@ impl Host {
         let id = ObjectId::from_bits(granted.object);
         let hosted = Arc::new(Hosted { id, class: Arc::clone(class), cell });
         {
-            let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
+            let mut objects = self.objects.write();
             let place = id.slot().0 as usize;
             if objects.len() <= place {
                 objects.resize(place + 1, None);
@@ -315,7 +317,7 @@ impl Host {
 
     /// Drops all objects at the end of the broker. Waits for their destructors, but not for ever.
     pub(super) fn clear(&self, patience: Duration) {
-        let all = std::mem::take(&mut *self.objects.write().unwrap_or_else(PoisonError::into_inner));
+        let all = std::mem::take(&mut *self.objects.write());
         let (done, is_done) = channel();
         let _ = self.dead.send(Burial { dead: all.into_iter().flatten().collect(), done: Some(done) });
         if is_done.recv_timeout(patience).is_err() {

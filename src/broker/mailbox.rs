@@ -3,9 +3,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::peer::{Asked, Connection};
@@ -50,7 +50,7 @@ impl Mailbox {
     }
 
     pub(super) fn send(&self, errand: Errand) {
-        self.errands.lock().unwrap_or_else(PoisonError::into_inner).push(errand);
+        self.errands.lock().push(errand);
         self.ring();
     }
 
@@ -69,6 +69,6 @@ impl Mailbox {
         let _ = rustix::io::read(&self.bell, &mut count);
         // Before the errands are taken: one that comes after this rings again.
         self.rung.swap(false, Ordering::AcqRel);
-        std::mem::take(&mut *self.errands.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.errands.lock())
     }
 }

@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::scope;
@@ -117,12 +119,8 @@ pub(crate) fn wait(wanted: ObjectId) -> Waiting {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let held = FRAMES.with_borrow(|frames| frames.held.clone());
-    waiters().push(Waiter { number, held, wanted });
+    WAITERS.lock().push(Waiter { number, held, wanted });
     Waiting { number, wanted, seen: false }
-}
-
-fn waiters() -> std::sync::MutexGuard<'static, Vec<Waiter>> {
-    WAITERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) struct Waiting {
@@ -156,7 +154,7 @@ impl Waiting {
     /// Whether the one that has the wanted object waits, over however many others, for something that this thread has, and this thread is the youngest
     /// of that ring: one that gives way is enough.
     fn is_in_a_ring(&self) -> bool {
-        let waiters = waiters();
+        let waiters = WAITERS.lock();
         let Some(me) = waiters.iter().find(|waiter| waiter.number == self.number) else { return false };
         // What is waited for, and the youngest waiter on the way to it.
         let mut seen = vec![(self.wanted, self.number)];
@@ -180,6 +178,6 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        waiters().retain(|waiter| waiter.number != self.number);
+        WAITERS.lock().retain(|waiter| waiter.number != self.number);
     }
 }

@@ -1,8 +1,10 @@
 //! Joining a region: one session a process and broker, with as many connections as threads call at the same time.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::broker::child::BrokerChild;
 use crate::control::message::{self, At, Attach, Join, Request, Welcome};
@@ -45,7 +47,7 @@ impl Channel for Connections {
     }
 
     fn child_pid(&self) -> Option<u32> {
-        lock(&self.child).as_ref().map(BrokerChild::pid)
+        self.child.lock().as_ref().map(BrokerChild::pid)
     }
 }
 
@@ -84,7 +86,7 @@ impl Connections {
         drop(watched);
         // One that was cancelled at the last moment is closed already.
         if whole && !limits.is_cancelled() {
-            lock(&self.idle).push(connection);
+            self.idle.lock().push(connection);
         }
         answer
     }
@@ -94,7 +96,7 @@ impl Connections {
         if !self.fork.is_ours() {
             return;
         }
-        let told = lock(&self.first).as_ref().map_or(Ok(()), |first| first.tell(request, body));
+        let told = self.first.lock().as_ref().map_or(Ok(()), |first| first.tell(request, body));
         if let Err(error) = told {
             tracing::debug!(%error, "the broker could not be told");
         }
@@ -105,7 +107,7 @@ impl Connections {
             return Err(Error::new(ErrorKind::Forked, "this manager was inherited through fork and does nothing here")
                 .help("connect in the child"));
         }
-        if let Some(connection) = lock(&self.idle).pop() {
+        if let Some(connection) = self.idle.lock().pop() {
             return Ok(connection);
         }
         let mut connection = Connection::open(&self.name).map_err(|error| match error.kind() {
@@ -122,24 +124,24 @@ impl Connections {
 
     /// Whether the broker is still there: its death closes the first connection at once, and it never speaks there unasked.
     pub(super) fn is_connected(&self) -> bool {
-        lock(&self.first).as_ref().is_some_and(|first| !first.is_closed())
+        self.first.lock().as_ref().is_some_and(|first| !first.is_closed())
     }
 
     pub(super) fn set_child(&self, child: BrokerChild) {
-        *lock(&self.child) = Some(child);
+        *self.child.lock() = Some(child);
     }
 
     /// Leaves in order: says so on every connection, then ends the broker if it is a child.
     fn leave(&self) {
         // A forked child shares the descriptors: what it says would be said for its parent.
         if !self.fork.is_ours() {
-            std::mem::forget(lock(&self.child).take());
+            std::mem::forget(self.child.lock().take());
             return;
         }
-        for connection in lock(&self.idle).drain(..).chain(lock(&self.first).take()) {
+        for connection in self.idle.lock().drain(..).chain(self.first.lock().take()) {
             let _ = connection.tell(Request::Leave, &[]);
         }
-        drop(lock(&self.child).take());
+        drop(self.child.lock().take());
     }
 }
 
@@ -176,7 +178,7 @@ impl Drop for Line {
 
 /// Attaches this process to the broker of this name, or finds the session it has.
 pub(super) fn attach(name: &str) -> Result<(Arc<Session>, Arc<Connections>)> {
-    let mut sessions = lock(&SESSIONS);
+    let mut sessions = SESSIONS.lock();
     if let Some((session, channel)) = sessions.get(name)
         && let Some(session) = session.upgrade()
         && session.is_ours()
@@ -212,9 +214,4 @@ fn attach_anew(name: &str) -> Result<(Arc<Session>, Arc<Connections>)> {
     });
     session.set_link(Box::new(Line(Arc::clone(&channel))));
     Ok((session, channel))
-}
-
-/// A panic elsewhere leaves these collections whole.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,8 +4,10 @@ use std::cell::RefCell;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Limits for calls: a time, and a way to cancel. Default: none, a call takes as long as its method.
 ///
@@ -99,7 +101,7 @@ impl Canceller {
 
     /// Ends all calls under this canceller, those that run and those to come.
     pub fn cancel(&self) {
-        let waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = self.0.waiting.lock();
         self.0.cancelled.store(true, Ordering::Release);
         for stream in waiting.iter().filter_map(Weak::upgrade) {
             // The one that waits there sees the end of the stream.
@@ -113,11 +115,11 @@ impl Canceller {
     }
 
     fn watch(&self, stream: &Arc<UnixStream>) {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(stream));
+        self.0.waiting.lock().push(Arc::downgrade(stream));
     }
 
     fn unwatch(&self, stream: &Arc<UnixStream>) {
-        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.0.waiting.lock();
         waiting.retain(|other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(stream)));
     }
 }

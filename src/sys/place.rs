@@ -5,8 +5,9 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::LazyLock;
 
+use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::Errno;
 
@@ -82,7 +83,7 @@ impl Claim {
             Error::new(ErrorKind::BrokerExists, format!("a broker named '{name}' runs already, as process {pid}"))
                 .help("connect to it, stop it, or choose another name")
         };
-        let mut here = HELD_HERE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut here = HELD_HERE.lock();
         if here.contains(&lock_path) {
             return Err(exists(&std::process::id().to_string()));
         }
@@ -137,7 +138,7 @@ impl Drop for Claim {
         // The socket first: who sees no lock file may start a broker of this name at once.
         let _ = fs::remove_file(&self.socket_path);
         let _ = fs::remove_file(&self.lock_path);
-        HELD_HERE.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.lock_path);
+        HELD_HERE.lock().remove(&self.lock_path);
     }
 }
 

@@ -16,6 +16,7 @@ use crate::class::frame::{self, Caller};
 use crate::control::{call, message};
 use crate::error::{Error, ErrorKind};
 use crate::object::transit::Written;
+use crate::sys::socket;
 
 /// Most threads that serve calls. More callers at the same time wait for each other.
 const MOST_THREADS: usize = 512;
@@ -199,14 +200,6 @@ fn answer(host: &Arc<Host>, connection: &mut Connection, asked: &Asked) -> Resul
             (message::failure(asked.id, &error), fault)
         }
     };
-    send_all(connection, &bytes).map_err(|error| Error::os("send a reply", error).to_string())?;
+    socket::send_all(&connection.stream, &bytes).map_err(|error| Error::os("send a reply", error).to_string())?;
     fault.map_or(Ok(()), Err)
-}
-
-fn send_all(connection: &Connection, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let sent = crate::sys::socket::send_some(&connection.stream, bytes)?;
-        bytes = &bytes[sent..];
-    }
-    Ok(())
 }

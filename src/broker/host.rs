@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::collect;
-use super::grants::Grants;
+use super::grants::{Grants, Pending};
 use super::mailbox::{Errand, Mailbox};
 use super::peer::Connection;
 use crate::class::cell::AnyCell;
@@ -18,7 +18,7 @@ use crate::class::failure::guarded;
 use crate::class::table::{Made, class_fingerprint};
 use crate::class::{ClassTable, builtin};
 use crate::control::create::cut;
-use crate::control::message::{self, Create, Of, Request};
+use crate::control::message::{self, Create, Granted, Of, Request};
 use crate::control::{Channel, PATIENCE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::proxy::sealed::Typed;
@@ -149,8 +149,18 @@ impl Host {
         self.take_back();
     }
 
+    /// Grants an object to a session. What has died is freed first, and buried.
+    pub(super) fn grant(&self, create: &Create, to: SessionIndex) -> Result<(Granted, Pending)> {
+        let (granted, buried) = {
+            let mut books = self.books();
+            (books.create(create, to), books.buried())
+        };
+        self.bury(&buried);
+        granted
+    }
+
     /// Has hosted objects dropped whose slots were freed: by another thread, since their destructors are the user's and may take long.
-    pub(super) fn bury(&self, buried: &[ObjectId]) {
+    fn bury(&self, buried: &[ObjectId]) {
         if buried.is_empty() {
             return;
         }
@@ -285,12 +295,7 @@ impl Host {
             len: 0,
             align: 1,
         };
-        let (granted, buried) = {
-            let mut books = self.books();
-            (books.create(&create, SessionIndex::BROKER).map(|(granted, _)| granted), books.buried())
-        };
-        self.bury(&buried);
-        let granted = granted?;
+        let (granted, _) = self.grant(&create, SessionIndex::BROKER)?;
         let id = ObjectId::from_bits(granted.object);
         let hosted = Arc::new(Hosted { id, class: Arc::clone(class), cell });
         {
@@ -394,13 +399,8 @@ impl Channel for Host {
     ) -> Result<()> {
         match request {
             Request::Create => {
-                let create: Create = message::unarchive(body)?;
-                let (created, buried) = {
-                    let mut books = self.books();
-                    (books.create(&create, SessionIndex::BROKER), books.buried())
-                };
-                self.bury(&buried);
-                read(bytemuck::bytes_of(&created?.0))
+                let (granted, _) = self.grant(&message::unarchive(body)?, SessionIndex::BROKER)?;
+                read(bytemuck::bytes_of(&granted))
             }
             // The loop does all else; it never waits for a method.
             _ => read(&self.mailbox.ask(request, body, patience.max(PATIENCE))?),

@@ -423,12 +423,7 @@ impl Server {
         if create.kind == Kind::Hosted as u32 {
             return Err(Error::new(ErrorKind::InvalidArgument, "a hosted object is created by its class"));
         }
-        let (created, buried) = {
-            let mut books = self.host.books();
-            (books.create(&create, session), books.buried())
-        };
-        self.host.bury(&buried);
-        let (granted, pending) = created?;
+        let (granted, pending) = self.host.grant(&create, session)?;
         if let Some(connection) = self.connections.get_mut(&key) {
             connection.pending = Some(pending);
         }

@@ -8,11 +8,11 @@ use super::create::{self, Channel};
 use super::message::{self, HEAD, LONGEST_BODY, Request, fixed, protocol};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::proxy::sealed::Typed;
-use crate::object::transit::{ROOM, Written};
+use crate::object::transit::{self, ROOM, Written};
 use crate::object::{Array, Proxy};
 use crate::region::ObjectId;
 use crate::session::{Ask, Hold, Session};
-use crate::table::tickets::{self, LiveTicket, Terms, TicketPlace};
+use crate::table::tickets::{self, TicketPlace};
 
 /// Longer arguments and results go through the region: as an array that the message only names.
 pub(crate) const INLINE: usize = LONGEST_BODY - HEAD - LONGEST_NAME;
@@ -119,11 +119,7 @@ pub(crate) fn reply(
     let mut head = ResultHead { bundle: 0, index: 0, serial: 0 };
     if written.value().len() > INLINE {
         let bundle = create::bytes(session, channel, written.value())?;
-        let terms = Terms { uses: 1, deadline: 0, issuer: session.pid() };
-        let place = session.with_lane(|lane| {
-            tickets::issue(session.region(), session.index(), lane, bundle.id(), terms, &session.ticket_hint)
-        })?;
-        written.issued.push(LiveTicket { place, object: bundle.id(), uses: 1, deadline: 0, issuer: terms.issuer });
+        let place = transit::issue(bundle.hold(), &mut written.issued)?;
         head = ResultHead { bundle: bundle.id().to_bits(), index: place.index, serial: place.serial };
         written.bytes.truncate(ROOM);
     }

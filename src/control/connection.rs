@@ -61,7 +61,7 @@ impl Connection {
         self.next_request += 1;
         self.wait_at_most(patience)?;
         message::write_request(&mut self.sent, kind, request, body);
-        self.send()?;
+        socket::send_all(&self.stream, &self.sent).map_err(broken)?;
         self.received.clear();
         let mut fd = None;
         loop {
@@ -118,15 +118,6 @@ impl Connection {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(broken(error)),
             _ => Ok(()),
         }
-    }
-
-    fn send(&self) -> Result<()> {
-        let mut bytes = &self.sent[..];
-        while !bytes.is_empty() {
-            let sent = socket::send_some(&self.stream, bytes).map_err(broken)?;
-            bytes = &bytes[sent..];
-        }
-        Ok(())
     }
 }
 

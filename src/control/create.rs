@@ -118,10 +118,6 @@ pub(crate) fn of<T: Shareable>(kind: Kind, len: u64, align: u64) -> Create {
 
 /// A type's name as the region has room for it.
 pub(crate) fn cut(mut name: String) -> String {
-    let mut end = name.len().min(TYPE_NAME_BYTES);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    name.truncate(end);
+    name.truncate(name.floor_char_boundary(TYPE_NAME_BYTES));
     name
 }

@@ -214,6 +214,10 @@ pub(crate) enum Announced {
 }
 
 impl Head {
+    fn new(kind: u16, request: u64, len: usize) -> Self {
+        Self { magic: MAGIC, kind, reserved: 0, request, len: len as u32, reserved_2: 0 }
+    }
+
     /// Reads and checks a head. `bytes` has at least [`HEAD`] of them.
     pub(crate) fn parse(bytes: &[u8]) -> Result<(Self, Announced)> {
         let head: Head =
@@ -237,8 +241,7 @@ impl Head {
 }
 
 fn message(kind: u16, request: u64, body: &[u8]) -> Vec<u8> {
-    let head = Head { magic: MAGIC, kind, reserved: 0, request, len: body.len() as u32, reserved_2: 0 };
-    [bytemuck::bytes_of(&head), body].concat()
+    [bytemuck::bytes_of(&Head::new(kind, request, body.len())), body].concat()
 }
 
 pub(crate) fn request(kind: Request, request: u64, body: &[u8]) -> Vec<u8> {
@@ -247,8 +250,7 @@ pub(crate) fn request(kind: Request, request: u64, body: &[u8]) -> Vec<u8> {
 
 /// Writes a request, whose body is in parts, over what was in the buffer.
 pub(crate) fn write_request(buffer: &mut Vec<u8>, kind: Request, request: u64, body: &[&[u8]]) {
-    let len = body.iter().map(|part| part.len()).sum::<usize>() as u32;
-    let head = Head { magic: MAGIC, kind: kind as u16, reserved: 0, request, len, reserved_2: 0 };
+    let head = Head::new(kind as u16, request, body.iter().map(|part| part.len()).sum());
     buffer.clear();
     buffer.extend_from_slice(bytemuck::bytes_of(&head));
     body.iter().for_each(|part| buffer.extend_from_slice(part));
@@ -256,8 +258,7 @@ pub(crate) fn write_request(buffer: &mut Vec<u8>, kind: Request, request: u64, b
 
 /// Writes the head of a reply into the room that was left for it at the front.
 pub(crate) fn head_reply(message: &mut [u8], to: Request, request: u64) {
-    let len = message.len().saturating_sub(HEAD) as u32;
-    let head = Head { magic: MAGIC, kind: to as u16 | REPLY, reserved: 0, request, len, reserved_2: 0 };
+    let head = Head::new(to as u16 | REPLY, request, message.len().saturating_sub(HEAD));
     if let Some(room) = message.get_mut(..HEAD) {
         room.copy_from_slice(bytemuck::bytes_of(&head));
     }
@@ -294,11 +295,7 @@ pub(crate) fn failure(request: u64, error: &Error) -> Vec<u8> {
 
 /// The start of a text, at most `most` bytes.
 fn cut(text: &str, most: usize) -> &str {
-    let mut end = text.len().min(most);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+    &text[..text.floor_char_boundary(most)]
 }
 
 /// The error that a failure's body tells.

@@ -16,7 +16,7 @@ use crate::region::{ObjectId, Region};
 use crate::session::Hold;
 use crate::sync::atomic::Ordering;
 use crate::sys::clock;
-use crate::table::tickets::{self, MOST_USES, Terms, TicketPlace};
+use crate::table::tickets::{MOST_USES, Terms, TicketPlace};
 
 /// How often a ticket can be redeemed, and until when. Default: once, at any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,9 +75,7 @@ impl Ticket {
         }
         let deadline = options.deadline.map_or(0, clock::boot_nanos_after);
         let region = session.region();
-        let terms = Terms { uses: options.uses, deadline, issuer: session.pid() };
-        let place = session
-            .with_lane(|lane| tickets::issue(region, session.index(), lane, hold.id(), terms, &session.ticket_hint))?;
+        let place = hold.issue(Terms { uses: options.uses, deadline, issuer: session.pid() })?;
         if deadline != 0
             && let Some(link) = session.link()
         {

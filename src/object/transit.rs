@@ -224,11 +224,7 @@ fn refer(hold: &Hold, bytes: &mut [u8; ID_AND_TICKET]) -> Result<usize> {
             }
             Some((Transit::WriteArguments { .. }, _)) => Ok(ID),
             Some((Transit::WriteResult { issued, .. }, _)) => {
-                let terms = Terms { uses: 1, deadline: 0, issuer: session.pid() };
-                let place = session.with_lane(|lane| {
-                    tickets::issue(session.region(), session.index(), lane, hold.id(), terms, &session.ticket_hint)
-                })?;
-                issued.push(LiveTicket { place, object: hold.id(), uses: 1, deadline: 0, issuer: terms.issuer });
+                let place = issue(hold, issued)?;
                 bytes[ID..12].copy_from_slice(&place.index.to_le_bytes());
                 bytes[12..].copy_from_slice(&place.serial.to_le_bytes());
                 Ok(ID_AND_TICKET)
@@ -240,6 +236,14 @@ fn refer(hold: &Hold, bytes: &mut [u8; ID_AND_TICKET]) -> Result<usize> {
             .help("everywhere else send proxy.ticket()")),
         }
     })
+}
+
+/// Issues what holds an object on its way to a caller.
+pub(crate) fn issue(hold: &Hold, issued: &mut Vec<LiveTicket>) -> Result<TicketPlace> {
+    let terms = Terms { uses: 1, deadline: 0, issuer: hold.session().pid() };
+    let place = hold.issue(terms)?;
+    issued.push(LiveTicket { place, object: hold.id(), uses: 1, deadline: 0, issuer: terms.issuer });
+    Ok(place)
 }
 
 /// Reads a proxy of any type.

@@ -271,10 +271,7 @@ pub(crate) fn check_layout(version: u32, fingerprint: u64) -> Result<()> {
 
 /// Writes text, cut to fit and filled up with zeros.
 pub(crate) fn write_text(words: &[AtomicU64], text: &str) {
-    let mut end = text.len().min(words.len() * 8);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = text.floor_char_boundary(words.len() * 8);
     let mut bytes = text.as_bytes()[..end].chunks(8);
     for word in words {
         let mut value = [0; 8];

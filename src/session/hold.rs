@@ -13,7 +13,7 @@ use crate::region::{ObjectId, SlotIndex};
 use crate::sync::atomic::AtomicU64;
 use crate::table::counting::{release, retain};
 use crate::table::refs::Refs;
-use crate::table::tickets::{self, Refused, TicketPlace};
+use crate::table::tickets::{self, Refused, Terms, TicketPlace};
 
 /// One proxy's worth of an object.
 ///
@@ -63,6 +63,14 @@ impl Hold {
         let hold = Self::announce(session, id)?;
         let redeemed = session.with_lane(|lane| tickets::redeem(session.region(), session.index(), lane, place, id));
         Ok(redeemed.map(|()| hold))
+    }
+
+    /// Issues a ticket for the object.
+    pub(crate) fn issue(&self, terms: Terms) -> Result<TicketPlace> {
+        let session = self.session();
+        session.with_lane(|lane| {
+            tickets::issue(session.region(), session.index(), lane, self.id, terms, &session.ticket_hint)
+        })
     }
 
     #[inline]

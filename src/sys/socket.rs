@@ -33,12 +33,16 @@ pub(crate) fn listen(path: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
-/// Sends what the socket takes. Never raises SIGPIPE.
-pub(crate) fn send_some(socket: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
-    send_with(socket, bytes, SendFlags::NOSIGNAL)
+/// Sends all bytes, and waits for room where it must. Never raises SIGPIPE.
+pub(crate) fn send_all(socket: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let sent = send_with(socket, bytes, SendFlags::NOSIGNAL)?;
+        bytes = &bytes[sent..];
+    }
+    Ok(())
 }
 
-/// As [`send_some`], but never waits.
+/// Sends what the socket takes, and never waits.
 pub(crate) fn send_now(socket: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
     send_with(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
 }

@@ -51,10 +51,7 @@ impl TypeRecord {
     }
 
     fn write(&self, entry: &TypeEntry) {
-        let mut end = self.name.len().min(TYPE_NAME_BYTES);
-        while !self.name.is_char_boundary(end) {
-            end -= 1;
-        }
+        let end = self.name.floor_char_boundary(TYPE_NAME_BYTES);
         write_text(&entry.name, &self.name[..end]);
         entry.name_len.store(end as u32, Ordering::Relaxed);
         entry.size.store(self.size, Ordering::Relaxed);

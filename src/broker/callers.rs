@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::host::Host;
-use super::mailbox::{Errand, Mailbox};
+use super::mailbox::{Errand, Left, Mailbox};
 use super::peer::{Asked, Connection};
 use crate::class::frame::{self, Caller};
 use crate::control::{call, message};
@@ -83,11 +83,10 @@ impl Callers {
             if let Err(error) = started {
                 pool.threads -= 1;
                 tracing::warn!(%error, threads = pool.threads, "no further thread for calls");
-                if pool.threads == 0
-                    && let Some(Job { key, connection, .. }) = pool.jobs.pop_back()
-                {
-                    let fault = Some("the broker has no thread for its call".into());
-                    self.mailbox.send(Errand::Back { key, connection, asked: None, fault, closed: true });
+                // Not left to the other threads: each may stay with its connection for ever.
+                if let Some(Job { key, connection, .. }) = pool.jobs.pop_back() {
+                    let left = Left::Closed(Some("the broker has no thread for its call".into()));
+                    self.mailbox.send(Errand::Back { key, connection, left });
                 }
             }
         } else {
@@ -128,27 +127,26 @@ impl Callers {
         let caller = Caller { pid: connection.peer.pid, stream: Arc::clone(&connection.stream) };
         let serve = || loop {
             if let Err(fault) = answer(&host, &mut connection, &asked) {
-                break (None, Some(fault), true);
+                break Left::Closed(Some(fault));
             }
             match self.next(&mut connection) {
-                Ok(Some(next)) if next.request.is_call() => connection.recycle(std::mem::replace(&mut asked, next)),
-                Ok(next) => break (next, None, false),
-                Err(None) => break (None, None, true),
-                Err(Some(fault)) => break (None, Some(fault), true),
+                Ok(next) if next.request.is_call() => connection.recycle(std::mem::replace(&mut asked, next)),
+                Ok(other) => break Left::Asked(other),
+                Err(left) => break left,
             }
         };
-        let (asked, fault, closed) = host.enter(|| frame::for_caller(caller, serve));
-        self.mailbox.send(Errand::Back { key, connection, asked, fault, closed });
+        let left = host.enter(|| frame::for_caller(caller, serve));
+        self.mailbox.send(Errand::Back { key, connection, left });
     }
 
-    /// The next request; none after a pause. `Err(None)`: the client has closed.
-    fn next(&self, connection: &mut Connection) -> Result<Option<Asked>, Option<String>> {
+    /// The next request, or why none is waited for.
+    fn next(&self, connection: &mut Connection) -> Result<Asked, Left> {
         let mut hurried = false;
         loop {
             match connection.next() {
-                Ok(Some(asked)) => return Ok(Some(asked)),
+                Ok(Some(asked)) => return Ok(asked),
                 Ok(None) => {}
-                Err(error) => return Err(Some(error.message().into())),
+                Err(error) => return Err(Left::Closed(Some(error.message().into()))),
             }
             // Relaxed: one that sees it late lingers once more.
             let others_wait = self.others_wait.load(Ordering::Relaxed);
@@ -158,10 +156,10 @@ impl Callers {
             }
             match connection.read_waiting() {
                 Ok(true) => {}
-                Ok(false) => return Err(None),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(None),
-                Err(error) => return Err(Some(error.to_string())),
+                Ok(false) => return Err(Left::Closed(None)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(Left::Idle),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(Left::Closed(None)),
+                Err(error) => return Err(Left::Closed(Some(error.to_string()))),
             }
         }
     }

@@ -14,12 +14,22 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Something to do for the loop.
 pub(super) enum Errand {
-    /// A thread has served a connection for long enough. With it what it has read and can't answer, and why it is to be closed, if it is.
-    Back { key: u64, connection: Connection, asked: Option<Asked>, fault: Option<String>, closed: bool },
+    /// A thread gives a connection back.
+    Back { key: u64, connection: Connection, left: Left },
     /// A method asks for something that only the loop does.
     Ask { request: Request, body: Vec<u8>, answer: Sender<Result<Vec<u8>>> },
     /// A ticket expires at this time of the boot clock.
     Deadline(u64),
+}
+
+/// Why a thread has left its connection.
+pub(super) enum Left {
+    /// Nothing was asked for a while.
+    Idle,
+    /// Something was asked that only the loop answers.
+    Asked(Asked),
+    /// It is to be closed; the text says what the client did wrong, if it did.
+    Closed(Option<String>),
 }
 
 pub(super) struct Mailbox {

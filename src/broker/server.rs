@@ -13,7 +13,7 @@ use raw_sync::locks::LockImpl;
 use super::callers::Callers;
 use super::config::Config;
 use super::host::Host;
-use super::mailbox::{Errand, Mailbox};
+use super::mailbox::{Errand, Left, Mailbox};
 use super::peer::{Asked, Connection};
 use super::sweep::sweep;
 use crate::class::ClassTable;
@@ -315,9 +315,7 @@ impl Server {
     fn run_errands(&mut self) {
         for errand in self.mailbox.take() {
             match errand {
-                Errand::Back { key, connection, asked, fault, closed } => {
-                    self.come_back(key, connection, asked, closed, fault.as_deref());
-                }
+                Errand::Back { key, connection, left } => self.come_back(key, connection, left),
                 Errand::Ask { request, body, answer } => {
                     // The method may have given up.
                     let _ = answer.send(self.perform(request, &body, std::process::id()));
@@ -331,18 +329,20 @@ impl Server {
     }
 
     /// Takes a connection back from its thread.
-    fn come_back(&mut self, key: u64, connection: Connection, asked: Option<Asked>, closed: bool, fault: Option<&str>) {
+    fn come_back(&mut self, key: u64, connection: Connection, left: Left) {
         if self.away.remove(&key).is_none() {
             // Its session has ended meanwhile, and another process may have its number.
             return self.give_up(connection);
         }
         let watched = self.poller.add(&connection.stream, key);
         self.connections.insert(key, connection);
-        if closed || watched.is_err() {
-            return self.close(key, fault);
+        if let Err(error) = watched {
+            return self.close(key, Some(error.message()));
         }
-        if let Some(asked) = asked {
-            self.answer(key, &asked);
+        match left {
+            Left::Idle => {}
+            Left::Asked(asked) => self.answer(key, &asked),
+            Left::Closed(fault) => return self.close(key, fault.as_deref()),
         }
         // What the thread has read already brings no event.
         self.answer_received(key);

@@ -10,13 +10,11 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use common::cores::{affinity, pin, set_affinity};
-use common::echo::{self, Echo, ROLE, Sizes};
-use common::report::{Aim, Report, repeat};
+use common::echo::{self, Echo, ROLE, SCALE, Sizes};
+use common::report::{Aim, Report, configured, repeat};
 use criterion::{Criterion, SamplingMode};
 use sharehold::{Array, List, Manager, MethodError};
 
-/// What `Magnifier.scale` sends and what comes back: heads, the method's name, a number.
-const SCALE: Sizes = Sizes { request: 63, reply: 49 };
 const MEGABYTE: usize = 1 << 20;
 const BIG: Sizes = Sizes { request: MEGABYTE, reply: MEGABYTE };
 const FEW: usize = 1000;
@@ -62,14 +60,8 @@ fn main() {
     if let Ok(role) = std::env::var(ROLE) {
         return echo::perform(&role.split('\n').collect::<Vec<_>>());
     }
-    // `cargo bench` says so; without it everything runs once, to see that it works.
-    let measures = std::env::args().any(|argument| argument == "--bench");
+    let (mut criterion, measures) = configured();
     let many = if measures { 1_000_000 } else { 2000 };
-    let mut criterion = Criterion::default()
-        .sample_size(30)
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1))
-        .configure_from_args();
     let report = Report::default();
     scale(&report, &mut criterion);
     create(&report, &mut criterion);

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use common::cores::{affinity, pin, set_affinity};
 use common::echo::{self, Echo, ROLE, Sizes, start};
-use common::report::{Aim, Report, repeat};
+use common::report::{Aim, Report, configured, repeat};
 use criterion::{Criterion, SamplingMode};
 use sharehold::{Manager, Proxy, Ticket, TicketOptions, Value};
 
@@ -34,14 +34,8 @@ fn main() {
     if let Ok(role) = std::env::var(ROLE) {
         return perform(&role);
     }
-    // `cargo bench` says so; without it everything runs once, to see that it works.
-    let measures = std::env::args().any(|argument| argument == "--bench");
+    let (mut criterion, measures) = configured();
     let many = if measures { 1_000_000 } else { 10_000 };
-    let mut criterion = Criterion::default()
-        .sample_size(30)
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1))
-        .configure_from_args();
     let report = Report::default();
     clone_drop(&report, &mut criterion);
     value_get(&report, &mut criterion);

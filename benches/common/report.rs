@@ -3,14 +3,24 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use criterion::BenchmarkGroup;
 use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion};
 
 /// Into how many pieces a sample is cut, between which floor and ours take turns. A piece is shorter than the time that the scheduler gives a process, so
 /// that most are not interrupted.
 const TURNS: u64 = 32;
 /// The same where a turn begins with a pause.
 const SLOW_TURNS: u64 = 2;
+
+/// As the command line says, and whether anything is measured: `cargo bench` says so. Without it everything runs once, to see that it works.
+pub fn configured() -> (Criterion, bool) {
+    let criterion = Criterion::default()
+        .sample_size(30)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .configure_from_args();
+    (criterion, std::env::args().any(|argument| argument == "--bench"))
+}
 
 /// What is promised of a measurement.
 #[derive(Clone, Copy)]

@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use crate::common::echo::{Echo, Sizes};
+use crate::common::echo::{Echo, SCALE};
 use crate::rival::{Rival, repeat};
-
-/// What `Magnifier.scale` sends and what comes back, as in `benches/calls.rs`.
-const SCALE: Sizes = Sizes { request: 63, reply: 49 };
 
 pub struct PingPong(Echo);
 

@@ -161,9 +161,6 @@ impl Host {
 
     /// Has hosted objects dropped whose slots were freed: by another thread, since their destructors are the user's and may take long.
     fn bury(&self, buried: &[ObjectId]) {
-        if buried.is_empty() {
-            return;
-        }
         let mut dead = self.remove(buried);
         dead.retain(|hosted| hosted.class.needs_drop);
         if !dead.is_empty() {
@@ -172,6 +169,9 @@ impl Host {
     }
 
     fn remove(&self, buried: &[ObjectId]) -> Vec<Arc<Hosted>> {
+        if buried.is_empty() {
+            return Vec::new();
+        }
         let mut objects = self.objects.write();
         let removed = buried.iter().filter_map(|id| {
             let place = objects.get_mut(id.slot().0 as usize)?;
@@ -274,8 +274,7 @@ impl Host {
     /// Hosts an object of a registered class.
     pub(crate) fn adopt(&self, class: &str, object: Box<dyn Any>) -> Result<Object> {
         let class = self.class(class)?;
-        let is_of_class = class.is_of((*object).type_id());
-        let cell = class.host(object).filter(|_| is_of_class).ok_or_else(|| {
+        let cell = class.host(object).ok_or_else(|| {
             Error::new(
                 ErrorKind::TypeMismatch,
                 format!("class {} has objects of another type in this broker", class.name),
@@ -336,13 +335,14 @@ impl Host {
 fn reap(host: &Weak<Host>, dead: &Receiver<Burial>) {
     REAPING.set(true);
     while let Ok(Burial { dead: mut batch, done }) = dead.recv() {
-        HERE.set(host.upgrade());
+        let host = host.upgrade();
+        HERE.set(host.clone());
         while !batch.is_empty() {
             batch.into_iter().for_each(drop_guarded);
-            let buried = here().map_or_else(Vec::new, |host| host.free_returned());
-            batch = here().filter(|_| !buried.is_empty()).map_or_else(Vec::new, |host| host.remove(&buried));
+            batch = host.as_ref().map_or_else(Vec::new, |host| host.remove(&host.free_returned()));
         }
         HERE.set(None);
+        drop(host);
         if let Some(done) = done {
             let _ = done.send(());
         }

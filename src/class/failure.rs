@@ -127,7 +127,7 @@ impl fmt::Debug for MethodError {
     }
 }
 
-/// The stack of this thread, unless the user wants none. By default there is one, although it takes a millisecond: who sees the error is in another process.
+/// The stack of this thread, unless the user wants none. By default there is one, although it takes 0.2 ms: who sees the error is in another process.
 fn backtrace() -> Backtrace {
     let unwanted = |name| std::env::var_os(name).is_some_and(|value| value == "0");
     if unwanted("RUST_LIB_BACKTRACE") || unwanted("RUST_BACKTRACE") {

@@ -72,15 +72,11 @@ pub(crate) enum Already {
 /// Whether this thread is in a method of this object.
 pub(crate) fn already(id: ObjectId) -> Already {
     FRAMES.with_borrow(|frames| {
-        frames.held.iter().filter(|(held, _)| *held == id).fold(Already::No, |so_far, (_, exclusively)| {
-            if *exclusively {
-                Already::Exclusively
-            } else if so_far == Already::No {
-                Already::Shared
-            } else {
-                so_far
-            }
-        })
+        match frames.held.iter().filter(|(held, _)| *held == id).map(|(_, exclusively)| *exclusively).max() {
+            None => Already::No,
+            Some(false) => Already::Shared,
+            Some(true) => Already::Exclusively,
+        }
     })
 }
 

@@ -1,6 +1,6 @@
 //! A class: its name, its constructor and its method table, which is the only truth of what may be called.
 
-use std::any::{Any, TypeId};
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -69,8 +69,6 @@ impl<P: ClassProxy> sealed::Typed for P {
     }
 }
 
-use sealed::Typed as _;
-
 /// Tells the objects of a class from others. A class is its name: programs that call it need not have been built with its code.
 pub(crate) fn class_fingerprint(name: &str) -> u64 {
     fingerprint(name, 0, 1, &[("class", 0, 0)])
@@ -79,20 +77,18 @@ pub(crate) fn class_fingerprint(name: &str) -> u64 {
 /// What a class can do: made by [`ClassBuilder`], or by the attribute [`class`](macro@crate::class).
 pub struct ClassTable {
     pub(crate) name: String,
-    /// The type of its objects in the broker.
-    object: TypeId,
     /// Whether dropping an object runs any code of the user's.
     pub(crate) needs_drop: bool,
     host: Host,
-    constructor: Option<Constructor>,
+    constructor: Option<Constructor<Made>>,
     is_internal: bool,
     methods: BTreeMap<String, Method>,
     debug: DebugForm,
 }
 
-struct Constructor {
+struct Constructor<M> {
     signature: String,
-    make: Make<Made>,
+    make: Make<M>,
 }
 
 struct Method {
@@ -125,8 +121,12 @@ impl ClassTable {
         let constructor = self.constructor.iter().filter(|_| !self.is_internal);
         constructor
             .map(|constructor| format!("{}({})", self.name, constructor.signature))
-            .chain(self.methods.iter().map(|(name, method)| format!("{name}({})", method.signature)))
+            .chain(self.methods())
             .collect()
+    }
+
+    fn methods(&self) -> impl Iterator<Item = String> {
+        self.methods.iter().map(|(name, method)| format!("{name}({})", method.signature))
     }
 
     /// Makes an object. `inside`: a method of the broker asks, which may create what others may not.
@@ -150,8 +150,7 @@ impl ClassTable {
         arguments: &[u8],
     ) -> Result<Written> {
         let method = self.methods.get(method).ok_or_else(|| {
-            let there: Vec<String> =
-                self.methods.iter().map(|(name, method)| format!("{name}({})", method.signature)).collect();
+            let there: Vec<String> = self.methods().collect();
             let shown: String = method.chars().take(64).collect();
             let there = if there.is_empty() { "no methods".into() } else { there.join(", ") };
             Error::new(
@@ -170,11 +169,6 @@ impl ClassTable {
     /// The debug form of an object. `None` if a method changes it just now.
     pub(crate) fn describe(&self, cell: &dyn AnyCell) -> Option<String> {
         (self.debug)(cell)
-    }
-
-    /// Whether two tables are of the same Rust type.
-    pub(crate) fn is_of(&self, object: TypeId) -> bool {
-        self.object == object
     }
 }
 
@@ -211,7 +205,7 @@ impl fmt::Debug for ClassTable {
 /// ```
 pub struct ClassBuilder<T> {
     name: String,
-    constructor: Option<Maker<T>>,
+    constructor: Option<Constructor<Product<T>>>,
     is_internal: bool,
     methods: BTreeMap<String, Method>,
     debug: Option<fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result>,
@@ -219,11 +213,7 @@ pub struct ClassBuilder<T> {
     object: PhantomData<fn() -> T>,
 }
 
-struct Maker<T> {
-    signature: String,
-    make: Make<Product<T>>,
-}
-
+/// As [`Made`], before it is known what a cell needs besides the object.
 enum Product<T> {
     New(T),
     Existing(Object),
@@ -260,35 +250,37 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
 
     /// Sets the constructor. `signature` is for errors and lists, as `"factor: f64"`.
     #[must_use]
-    pub fn constructor<A, F>(mut self, signature: &str, make: F) -> Self
+    pub fn constructor<A, F>(self, signature: &str, make: F) -> Self
     where
         A: DeserializeOwned,
         F: Fn(A) -> Result<T, MethodError> + Send + Sync + 'static,
     {
-        let (call, expected) = (format!("{}.new", self.name), signature.to_owned());
-        let make = move |session: &Arc<Session>, bytes: &[u8]| {
-            let arguments = arguments(session, bytes, &call, &expected)?;
-            make(arguments).map(Product::New).map_err(|error| error.into_error(&call))
-        };
-        self.constructor = Some(Maker { signature: signature.into(), make: Box::new(make) });
-        self
+        self.made_by(signature, move |arguments| make(arguments).map(Product::New))
     }
 
     /// Sets a constructor that returns a proxy: of an object that exists already, as from a cache, or of one that it has had hosted itself.
     #[must_use]
-    pub fn factory<A, P, F>(mut self, signature: &str, make: F) -> Self
+    pub fn factory<A, P, F>(self, signature: &str, make: F) -> Self
     where
         A: DeserializeOwned,
         P: Proxy,
         F: Fn(A) -> Result<P, MethodError> + Send + Sync + 'static,
     {
+        self.made_by(signature, move |arguments| {
+            make(arguments).map(|proxy| Product::Existing(Object::from_hold(proxy.hold().clone())))
+        })
+    }
+
+    fn made_by<A: DeserializeOwned>(
+        mut self,
+        signature: &str,
+        make: impl Fn(A) -> Result<Product<T>, MethodError> + Send + Sync + 'static,
+    ) -> Self {
         let (call, expected) = (format!("{}.new", self.name), signature.to_owned());
         let make = move |session: &Arc<Session>, bytes: &[u8]| {
-            let arguments = arguments(session, bytes, &call, &expected)?;
-            let proxy = make(arguments).map_err(|error| error.into_error(&call))?;
-            Object::of(proxy.hold().clone()).map(Product::Existing)
+            make(arguments(session, bytes, &call, &expected)?).map_err(|error| error.into_error(&call))
         };
-        self.constructor = Some(Maker { signature: signature.into(), make: Box::new(make) });
+        self.constructor = Some(Constructor { signature: signature.into(), make: Box::new(make) });
         self
     }
 
@@ -301,36 +293,40 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
 
     /// Adds a method that reads the object.
     #[must_use]
-    pub fn method<A, R, F>(mut self, name: &str, signature: &str, method: F) -> Self
+    pub fn method<A, R, F>(self, name: &str, signature: &str, method: F) -> Self
     where
         A: DeserializeOwned,
         R: Serialize,
         F: Fn(&T, A) -> Result<R, MethodError> + Send + Sync + 'static,
     {
-        let (call, expected) = (format!("{}.{name}", self.name), signature.to_owned());
-        let invoke = move |cell: &dyn AnyCell, id: ObjectId, session: &Arc<Session>, bytes: &[u8]| {
-            let arguments = arguments(session, bytes, &call, &expected)?;
-            let result = cell_of::<T>(cell, id)?
-                .read(id, |object| method(object, arguments).map_err(|error| error.into_error(&call)))?;
-            transit::write_result(session, &result)
-        };
-        self.methods.insert(name.into(), Method { signature: signature.into(), invoke: Box::new(invoke) });
-        self
+        self.called_by(name, signature, move |cell, id, arguments, call| {
+            cell.read(id, |object| method(object, arguments).map_err(|error| error.into_error(call)))
+        })
     }
 
     /// Adds a method that changes the object: while it runs no other does, on this object.
     #[must_use]
-    pub fn method_mut<A, R, F>(mut self, name: &str, signature: &str, method: F) -> Self
+    pub fn method_mut<A, R, F>(self, name: &str, signature: &str, method: F) -> Self
     where
         A: DeserializeOwned,
         R: Serialize,
         F: Fn(&mut T, A) -> Result<R, MethodError> + Send + Sync + 'static,
     {
+        self.called_by(name, signature, move |cell, id, arguments, call| {
+            cell.write(id, |object| method(object, arguments).map_err(|error| error.into_error(call)))
+        })
+    }
+
+    fn called_by<A: DeserializeOwned, R: Serialize>(
+        mut self,
+        name: &str,
+        signature: &str,
+        run: impl Fn(&Cell<T>, ObjectId, A, &str) -> Result<R> + Send + Sync + 'static,
+    ) -> Self {
         let (call, expected) = (format!("{}.{name}", self.name), signature.to_owned());
         let invoke = move |cell: &dyn AnyCell, id: ObjectId, session: &Arc<Session>, bytes: &[u8]| {
             let arguments = arguments(session, bytes, &call, &expected)?;
-            let result = cell_of::<T>(cell, id)?
-                .write(id, |object| method(object, arguments).map_err(|error| error.into_error(&call)))?;
+            let result = run(cell_of::<T>(cell, id)?, id, arguments, &call)?;
             transit::write_result(session, &result)
         };
         self.methods.insert(name.into(), Method { signature: signature.into(), invoke: Box::new(invoke) });
@@ -355,7 +351,7 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
     /// The class.
     pub fn build(self) -> ClassTable {
         let references = self.references;
-        let constructor = self.constructor.map(|Maker { signature, make }| Constructor {
+        let constructor = self.constructor.map(|Constructor { signature, make }| Constructor {
             signature,
             make: Box::new(move |session: &Arc<Session>, bytes: &[u8]| {
                 Ok(match make(session, bytes)? {
@@ -373,7 +369,6 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
         };
         ClassTable {
             name: self.name,
-            object: TypeId::of::<T>(),
             needs_drop: std::mem::needs_drop::<T>(),
             host: Box::new(move |object| {
                 let object = object.downcast::<T>().ok()?;

@@ -74,11 +74,13 @@ pub enum ErrorKind {
     Unserializable = 32,
     /// Two calls wait for each other's objects; this one gave way.
     Deadlock = 33,
+    /// The hosted object was in the memory of a broker that has died, and nobody can bring it back.
+    Lost = 34,
 }
 
 impl ErrorKind {
     /// Every kind there is, in the order of the numbers.
-    pub const ALL: [ErrorKind; 33] = [
+    pub const ALL: [ErrorKind; 34] = [
         ErrorKind::Os,
         ErrorKind::BrokerNotFound,
         ErrorKind::BrokerGone,
@@ -112,6 +114,7 @@ impl ErrorKind {
         ErrorKind::Cancelled,
         ErrorKind::Unserializable,
         ErrorKind::Deadlock,
+        ErrorKind::Lost,
     ];
 
     /// The kind of a number, as it comes over the control channel or from C.

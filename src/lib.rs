@@ -42,7 +42,8 @@ mod table;
 
 pub use broker::{Broker, BrokerBuilder, RunningBroker};
 pub use class::{
-    Class, ClassBuilder, ClassProxy, ClassTable, Dict, Key, List, MethodError, Namespace, caller, is_cancelled,
+    Class, ClassBuilder, ClassProxy, ClassTable, Dict, Key, List, MethodError, Namespace, Snapshot, caller,
+    is_cancelled,
 };
 pub use client::{
     AuditReport, CheckReport, ClassInfo, Holder, Manager, ManagerBuilder, ObjectInfo, PublishedName, Stats, TicketInfo,

@@ -2,14 +2,11 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a test that can't go on fails")]
 
-mod common;
-
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use common::eventually;
 use sharehold::{List, Proxy};
 
 const ROLE: &str = "SHAREHOLD_TEST_ROLE";
@@ -176,7 +173,7 @@ fn perform_role() {
 }
 
 #[test]
-fn the_rests_of_a_killed_broker_are_recognised_and_cleaned_by_the_next() {
+fn the_rests_of_a_killed_broker_are_recognised_and_taken_over_by_the_next() {
     let stage = Stage::new("killed");
     let name = format!("killed-{}", std::process::id());
     let segment = Path::new("/dev/shm").join(format!(
@@ -190,8 +187,12 @@ fn the_rests_of_a_killed_broker_are_recognised_and_cleaned_by_the_next() {
     assert!(checked.status.success(), "{}", text(&checked.stderr));
     let listed = stage.run(&["ls", &name]);
     assert!(text(&listed.stderr).contains("is dead"), "{}", text(&listed.stderr));
-    let mut next = stage.serve(&["--name", &name, "--capacity", "1M"]);
-    eventually("the segment is removed", || !segment.exists());
-    assert_eq!(next.signal("-INT"), Some(0));
+    let mut next = stage.serve(&["--name", &name]);
+    let stats = text(&stage.run(&["stats", &name]).stdout);
+    assert!(stats.contains("segment"), "{stats}");
+    next.signal("-KILL");
+    let mut fresh = stage.serve(&["--name", &name, "--capacity", "1M", "--fresh"]);
+    assert!(!segment.exists());
+    assert_eq!(fresh.signal("-INT"), Some(0));
     assert_eq!(stage.sockets(), 0);
 }

@@ -308,12 +308,12 @@ struct Segment<'a>(&'a str);
 impl Drop for Segment<'_> {
     fn drop(&mut self) {
         // A new broker of the name does so.
-        drop(Broker::builder().name(self.0).capacity(1 << 20).spawn());
+        drop(Broker::builder().name(self.0).capacity(1 << 20).fresh().spawn());
     }
 }
 
 #[test]
-fn the_region_of_a_dead_broker_can_be_audited_and_is_replaced_by_the_next() {
+fn the_region_of_a_dead_broker_can_be_audited_and_is_replaced_by_a_fresh_one() {
     let name = format!("dead-{}", std::process::id());
     let _cleanup = Segment(&name);
     let manager = Manager::builder().name(&name).capacity(1 << 20).backing(Backing::Segment).start().expect("started");
@@ -326,7 +326,7 @@ fn the_region_of_a_dead_broker_can_be_audited_and_is_replaced_by_the_next() {
     let report = check(&name).expect("the segment is still there");
     assert_eq!((report.broker_alive, report.objects, report.findings), (false, 1, Vec::new()));
     assert_eq!(value.get().expect("still mapped"), 5);
-    let next = Broker::builder().name(&name).capacity(1 << 20).spawn().expect("the name is free");
+    let next = Broker::builder().name(&name).capacity(1 << 20).fresh().spawn().expect("the name is free");
     assert_eq!(Manager::connect(&name).expect("connected").number_of_objects().expect("count"), 0);
     assert_eq!(value.get().expect("still mapped"), 5);
     next.stop().expect("in order");

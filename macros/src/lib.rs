@@ -87,6 +87,7 @@ pub fn shareable(input: TokenStream) -> TokenStream {
 /// - `name = "Lens"` is the name by which processes know the class. By default it is the type's own.
 /// - `proxy = LensProxy` is the name of the generated proxy. By default it is the type's with `Proxy` after it.
 /// - `internal`: objects of this class can't be created from outside the broker; they only come from other objects' methods.
+/// - `snapshot`: objects of this class outlive their broker. The type implements `sharehold::Snapshot`.
 #[proc_macro_attribute]
 pub fn class(options: TokenStream, item: TokenStream) -> TokenStream {
     class::expand(options.into(), item.into()).into()

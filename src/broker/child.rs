@@ -29,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A broker that runs as a child. Dropping it ends the broker and waits for it.
 #[derive(Debug)]
 pub(crate) struct BrokerChild {
+    config: Config,
     child: Child,
     lifeline: UnixStream,
 }
@@ -48,9 +49,17 @@ impl BrokerChild {
             .process_group(0)
             .spawn()
             .map_err(|error| Error::os(doing, error))?;
-        let mut started = Self { child, lifeline };
+        let mut started = Self { config: config.clone(), child, lifeline };
         started.wait_until_ready()?;
         Ok(started)
+    }
+
+    /// Starts it again. The new one takes over the region that its clients have kept.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        // What has closed its sockets may not have ended yet.
+        self.end();
+        *self = Self::start(&Config { fresh: false, ..self.config.clone() })?;
+        Ok(())
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
@@ -80,6 +89,13 @@ impl BrokerChild {
 
 impl Drop for BrokerChild {
     fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl BrokerChild {
+    /// Has it end in order, kills it if it does not, and waits for it. Does nothing if that was done.
+    fn end(&mut self) {
         let _ = self.lifeline.shutdown(Shutdown::Both);
         let until = Instant::now() + PATIENCE;
         if let Ok(pidfd) = process::pidfd(self.child.id()) {

@@ -19,6 +19,8 @@ pub(crate) struct Config {
     pub(crate) name: String,
     pub(crate) backing: Backing,
     pub(crate) capacities: Capacities,
+    /// Whether what a dead broker of the name has left is thrown away.
+    pub(crate) fresh: bool,
     /// Classes that a child is to serve: it finds them in its own program.
     pub(crate) classes: Vec<String>,
 }
@@ -36,6 +38,7 @@ impl Default for Config {
                 types: 1024,
                 heap: (process::total_memory() / 2).max(64 << 20) / PAGE * PAGE,
             },
+            fresh: false,
             classes: Vec::new(),
         }
     }
@@ -59,8 +62,15 @@ impl fmt::Display for Config {
         let segment = u8::from(self.backing == Backing::Segment);
         write!(
             f,
-            "{}\t{segment}\t{}\t{}\t{}\t{}\t{}\t{}",
-            self.name, c.sessions, c.objects, c.tickets, c.names, c.types, c.heap
+            "{}\t{segment}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
+            self.name,
+            c.sessions,
+            c.objects,
+            c.tickets,
+            c.names,
+            c.types,
+            c.heap,
+            u8::from(self.fresh)
         )?;
         self.classes.iter().try_for_each(|class| write!(f, "\t{class}"))
     }
@@ -84,7 +94,8 @@ impl FromStr for Config {
                     types: number(6)?,
                     heap: fields.get(7)?.parse().ok()?,
                 },
-                classes: fields.get(8..).unwrap_or_default().iter().map(|class| (*class).to_owned()).collect(),
+                fresh: number(8)? == 1,
+                classes: fields.get(9..).unwrap_or_default().iter().map(|class| (*class).to_owned()).collect(),
             })
         };
         config().ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "this is not a broker's configuration"))
@@ -133,6 +144,13 @@ macro_rules! config_setters {
         #[must_use]
         pub fn names(mut self, most: u32) -> Self {
             self.config.capacities.names = most;
+            self
+        }
+
+        /// Begins with an empty region, also where a broker of this name has died and its objects could be taken over.
+        #[must_use]
+        pub fn fresh(mut self) -> Self {
+            self.config.fresh = true;
             self
         }
 

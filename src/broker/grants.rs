@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::control::message::{Create, Granted};
 use crate::error::{Error, ErrorKind, Result};
-use crate::heap::{Extent, Extents};
+use crate::heap::{Extent, Extents, GRAIN};
 use crate::object::Kind;
 use crate::region::layout::{FILLED, MAX_OBJECTS, PAGE, Slot};
 use crate::region::{Generation, ObjectId, Offset, Region, SessionIndex, SlotIndex};
@@ -54,6 +54,49 @@ impl Grants {
     pub(super) fn new(region: Arc<Region>) -> Self {
         let heap = Extents::new(region.capacities().heap);
         Self { region, heap, contents: Vec::new(), free_slots: Vec::new(), buried: Vec::new(), may_cool: false }
+    }
+
+    /// The books of a region that is taken over, as its slots tell them. A slot that can't be right keeps its bytes out of use for good.
+    pub(super) fn of_slots(region: Arc<Region>) -> Self {
+        let used = region.header().slots_used.load(Ordering::Acquire).min(region.capacities().objects);
+        let mut contents = vec![Content::Nothing; used as usize];
+        let mut free_slots = Vec::new();
+        let mut extents = Vec::new();
+        for index in (0..used).map(SlotIndex) {
+            let Some(slot) = region.slot(index) else { break };
+            if Refs(slot.refs.load(Ordering::Acquire)).state() == State::Free {
+                if slot.generation.load(Ordering::Relaxed) < u32::MAX - 1 {
+                    free_slots.push(index);
+                }
+            } else if slot.kind.load(Ordering::Relaxed) == Kind::Hosted as u32 {
+                let generation = Generation(slot.generation.load(Ordering::Relaxed));
+                contents[index.0 as usize] = Content::Hosted(ObjectId::new(index, generation));
+            } else if let Some(extent) = extent_of(&region, slot) {
+                extents.push((extent, index));
+            } else if slot.len.load(Ordering::Relaxed) != 0 {
+                tracing::error!(slot = index.0, "the bytes of an object are not inside the heap; it is left alone");
+            }
+        }
+        extents.sort_unstable_by_key(|(extent, _)| extent.start);
+        let apart = apart(extents, |extent, index| contents[index.0 as usize] = Content::Bytes(extent));
+        let mut heap = Extents::around(region.capacities().heap, apart);
+        for (start, len) in region.resident_heap() {
+            heap.set_present(Extent { start, len: len.min(heap.capacity().saturating_sub(start)) });
+        }
+        Self { region, heap, contents, free_slots, buried: Vec::new(), may_cool: true }
+    }
+
+    /// How many slots have ever been used.
+    pub(super) fn slots(&self) -> u32 {
+        self.contents.len() as u32
+    }
+
+    /// The hosted objects that have slots.
+    pub(super) fn hosted(&self) -> impl Iterator<Item = ObjectId> {
+        self.contents.iter().filter_map(|content| match content {
+            Content::Hosted(id) => Some(*id),
+            _ => None,
+        })
     }
 
     pub(super) fn heap(&self) -> &Extents {
@@ -113,6 +156,16 @@ impl Grants {
         let dead = pending.refs.dead(SessionIndex::BROKER);
         if slot.refs.compare_exchange(pending.refs.0, dead.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             self.free(pending.slot);
+        }
+    }
+
+    /// Frees a slot that was granted and not claimed, or is dead, unless its winner `returns` it.
+    pub(super) fn settle(&mut self, index: SlotIndex, returns: impl FnOnce(SessionIndex) -> bool) {
+        let Some(refs) = self.region.slot(index).map(|slot| Refs(slot.refs.load(Ordering::Acquire))) else { return };
+        match refs.state() {
+            State::Granted(_) => self.withdraw(Pending { slot: index, refs }),
+            State::Dead(winner) if !returns(winner) => self.finish(index, winner),
+            _ => {}
         }
     }
 
@@ -247,6 +300,41 @@ impl Grants {
         self.may_cool = false;
         false
     }
+}
+
+/// The bytes that a slot says are its own, if it may be so.
+fn extent_of(region: &Region, slot: &Slot) -> Option<Extent> {
+    let len = slot.len.load(Ordering::Relaxed);
+    let start = slot.offset.load(Ordering::Relaxed).checked_sub(region.map().heap)?;
+    let footprint = Extents::footprint(len).filter(|_| len > 0)?;
+    let is_inside = start.checked_add(footprint)? <= region.capacities().heap / PAGE * PAGE;
+    let grain = if footprint < PAGE { GRAIN } else { PAGE };
+    (is_inside && start.is_multiple_of(grain)).then_some(Extent { start, len: footprint })
+}
+
+/// Extents that do not overlap, from some that come in order. `give` gets those that are one slot's alone.
+fn apart(extents: Vec<(Extent, SlotIndex)>, mut give: impl FnMut(Extent, SlotIndex)) -> Vec<Extent> {
+    let mut apart: Vec<Extent> = Vec::with_capacity(extents.len());
+    let mut owner = None;
+    for (extent, slot) in extents {
+        match apart.last_mut() {
+            Some(last) if last.start + last.len > extent.start => {
+                tracing::error!(slot = slot.0, "an object shares its bytes with another; both are left alone");
+                last.len = last.len.max(extent.start + extent.len - last.start);
+                owner = None;
+                continue;
+            }
+            _ => {}
+        }
+        if let Some((extent, slot)) = owner.replace((extent, slot)) {
+            give(extent, slot);
+        }
+        apart.push(extent);
+    }
+    if let Some((extent, slot)) = owner {
+        give(extent, slot);
+    }
+    apart
 }
 
 /// Fills the words of a free slot.

@@ -17,24 +17,27 @@ use crate::class::cell::AnyCell;
 use crate::class::failure::guarded;
 use crate::class::table::{Made, class_fingerprint};
 use crate::class::{ClassTable, builtin};
-use crate::control::create::cut;
+use crate::control::create::{self, cut};
 use crate::control::message::{self, Create, Granted, Of, Request};
 use crate::control::{Channel, PATIENCE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::proxy::sealed::Typed;
 use crate::object::transit::{self, Written};
-use crate::object::{Kind, Object};
+use crate::object::{Array, Kind, Object, Proxy};
 use crate::region::{ObjectId, Region, SessionIndex};
 use crate::session::{Ask, Hold, Link, Session};
 use crate::sync::atomic::Ordering;
 use crate::table::refs::Refs;
-use crate::table::tickets;
+use crate::table::types::TypeRecord;
+use crate::table::{census, tickets};
 
 /// A hosted object.
 pub(super) struct Hosted {
     pub(super) id: ObjectId,
     pub(super) class: Arc<ClassTable>,
     pub(super) cell: Box<dyn AnyCell>,
+    /// What brings it back after the broker's death, if its class wants that. The slot names it too.
+    kept: Mutex<Option<Array<u8>>>,
 }
 
 /// What the broker's threads share: the books, the classes and the objects.
@@ -72,7 +75,12 @@ pub(crate) fn here() -> Option<Arc<Host>> {
 }
 
 impl Host {
-    pub(super) fn new(session: Arc<Session>, classes: &[Arc<ClassTable>], mailbox: Arc<Mailbox>) -> Result<Arc<Self>> {
+    pub(super) fn new(
+        session: Arc<Session>,
+        books: Grants,
+        classes: &[Arc<ClassTable>],
+        mailbox: Arc<Mailbox>,
+    ) -> Result<Arc<Self>> {
         let mut by_name: HashMap<String, Arc<ClassTable>> = HashMap::new();
         for table in builtin::tables().map(Arc::new).iter().chain(classes) {
             if let Some(other) = by_name.get(&table.name) {
@@ -85,7 +93,7 @@ impl Host {
         }
         let (dead, to_be_dropped) = channel();
         let host = Arc::new(Self {
-            books: Mutex::new(Grants::new(session.region_arc())),
+            books: Mutex::new(books),
             session,
             classes: by_name,
             objects: RwLock::default(),
@@ -194,11 +202,14 @@ impl Host {
     pub(super) fn find(&self, id: ObjectId) -> Result<Arc<Hosted>> {
         let objects = self.objects.read();
         let found = objects.get(id.slot().0 as usize).and_then(Option::as_ref).filter(|hosted| hosted.id == id);
-        found.map(Arc::clone).ok_or_else(|| match self.region().id_of(id.slot()) {
-            Some(there) if there == id => {
-                Error::new(ErrorKind::InvalidArgument, format!("object {id} is not hosted: it has no methods"))
-            }
-            _ => tickets::gone(id),
+        found.map(Arc::clone).ok_or_else(|| match census::object(self.region(), id) {
+            Some(record) if record.kind == Kind::Hosted as u32 => Error::new(
+                ErrorKind::Lost,
+                format!("object {id} is lost: it was in the memory of a broker that has died, and its class keeps no snapshots"),
+            )
+            .help("make a new one; objects of a class with #[class(snapshot)] come back"),
+            Some(_) => Error::new(ErrorKind::InvalidArgument, format!("object {id} is not hosted: it has no methods")),
+            None => tickets::gone(id),
         })
     }
 
@@ -294,25 +305,83 @@ impl Host {
             len: 0,
             align: 1,
         };
-        let (granted, _) = self.grant(&create, SessionIndex::BROKER)?;
+        let (granted, pending) = self.grant(&create, SessionIndex::BROKER)?;
         let id = ObjectId::from_bits(granted.object);
-        let hosted = Arc::new(Hosted { id, class: Arc::clone(class), cell });
-        {
-            let mut objects = self.objects.write();
-            let place = id.slot().0 as usize;
-            if objects.len() <= place {
-                objects.resize(place + 1, None);
-            }
-            // What was there is dead, and on its way to be buried.
-            let before = objects[place].replace(hosted);
-            drop(objects);
-            if let Some(before) = before {
-                let _ = self.dead.send(Burial { dead: vec![before], done: None });
-            }
+        let hosted = Arc::new(Hosted { id, class: Arc::clone(class), cell, kept: Mutex::default() });
+        let kept =
+            hosted.cell.save(&self.session).and_then(|saved| saved.map_or(Ok(()), |saved| self.keep(&hosted, &saved)));
+        if let Err(error) = kept {
+            self.books().withdraw(pending);
+            return Err(error);
         }
+        self.insert(hosted);
         // Only now, that calls find it, is it alive.
         let hold = Hold::claim(&self.session, id, Refs(granted.refs))?;
         Object::of(hold.ok_or_else(|| tickets::gone(id))?)
+    }
+
+    fn insert(&self, hosted: Arc<Hosted>) {
+        let mut objects = self.objects.write();
+        let place = hosted.id.slot().0 as usize;
+        if objects.len() <= place {
+            objects.resize(place + 1, None);
+        }
+        // What was there is dead, and on its way to be buried.
+        let before = objects[place].replace(hosted);
+        drop(objects);
+        if let Some(before) = before {
+            let _ = self.dead.send(Burial { dead: vec![before], done: None });
+        }
+    }
+
+    /// Keeps what brings an object back, in place of what was kept before. The slot names it before the earlier one goes: a crash leaves one of them.
+    fn keep(&self, hosted: &Hosted, snapshot: &[u8]) -> Result<()> {
+        let slot = self.region().slot(hosted.id.slot()).ok_or_else(|| tickets::gone(hosted.id))?;
+        let array = create::bytes(&self.session, self, snapshot)?;
+        let mut kept = hosted.kept.lock();
+        // Release: whoever takes the region over sees the sealed bytes.
+        slot.offset.store(array.id().to_bits(), Ordering::Release);
+        let before = kept.replace(array);
+        drop(kept);
+        drop(before);
+        Ok(())
+    }
+
+    /// Brings back, in a region that was taken over, the objects of which something was kept. The references in them are taken while the dead broker's still count.
+    pub(super) fn restore(self: &Arc<Self>) {
+        let hosted: Vec<ObjectId> = self.books().hosted().collect();
+        let (mut restored, mut lost) = (0_usize, 0_usize);
+        for id in hosted {
+            match self.enter(|| self.restore_one(id)) {
+                Ok(true) => restored += 1,
+                Ok(false) => lost += 1,
+                Err(error) => {
+                    lost += 1;
+                    tracing::warn!(object = %id, %error, "a hosted object can't be brought back");
+                }
+            }
+        }
+        if restored + lost > 0 {
+            tracing::info!(restored, lost, "hosted objects of the dead broker");
+        }
+    }
+
+    /// False: nothing was kept of the object.
+    fn restore_one(&self, id: ObjectId) -> Result<bool> {
+        let slot = self.region().slot(id.slot()).ok_or_else(|| tickets::gone(id))?;
+        let kept = ObjectId::from_bits(slot.offset.load(Ordering::Acquire));
+        let record = TypeRecord::read(self.region(), slot.type_index.load(Ordering::Relaxed));
+        let Some(class) = record.and_then(|record| self.classes.get(&record.name)) else { return Ok(false) };
+        if kept == ObjectId::from_bits(0) {
+            return Ok(false);
+        }
+        let array = <Array<u8> as Typed>::of(Hold::take(&self.session, kept)?.ok_or_else(|| tickets::gone(kept))?)?;
+        let restored = guarded(format_args!("{}.restore", class.name), || {
+            class.restore(&self.session, array.sealed()?).transpose()
+        })?;
+        let Some(cell) = restored else { return Ok(false) };
+        self.insert(Arc::new(Hosted { id, class: Arc::clone(class), cell, kept: Mutex::new(Some(array)) }));
+        Ok(true)
     }
 
     pub(super) fn clear_poison(&self, of: &Of) -> Result<()> {
@@ -374,6 +443,11 @@ impl Link for Inside {
         if let Some(host) = self.0.upgrade() {
             host.mailbox.send(Errand::Deadline(at));
         }
+    }
+
+    fn keep(&self, object: ObjectId, snapshot: &[u8]) -> Result<()> {
+        // Without a host nothing outlives anything.
+        self.0.upgrade().map_or(Ok(()), |host| host.keep(&*host.find(object)?, snapshot))
     }
 
     fn call(&self, session: &Arc<Session>, ask: Ask<'_>, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {

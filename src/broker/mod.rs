@@ -1,9 +1,10 @@
 //! The process that owns a region: grants objects, keeps the directory, and gives back what the dead held.
 //!
 //! [`server`] is the event loop, which never waits for a client or a method. [`host`] has the hosted objects, [`callers`] the threads that call them,
-//! [`mailbox`] what those want from the loop. [`grants`] has the books, [`sweep`] the end of a session, [`collect`] finds cycles, [`child`] is the way in which a
+//! [`mailbox`] what those want from the loop. [`grants`] has the books, [`sweep`] the end of a session, [`adopt`] takes over what a dead broker has left, [`structure`] keeps others out, [`collect`] finds cycles, [`child`] is the way in which a
 //! program becomes the broker of another.
 
+mod adopt;
 mod callers;
 pub(crate) mod child;
 mod collect;
@@ -15,6 +16,7 @@ mod hostile;
 mod mailbox;
 mod peer;
 mod server;
+mod structure;
 mod sweep;
 
 pub use config::{Broker, BrokerBuilder, RunningBroker};

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
@@ -29,6 +29,8 @@ pub(super) struct Connection {
     /// The references in the last result, with the same rule.
     pub(super) issued: Vec<LiveTicket>,
     pub(super) writing: bool,
+    /// A descriptor that came before the session was known: the region of a dead broker.
+    pub(super) descriptor: Option<OwnedFd>,
     received: Vec<u8>,
     spare: Vec<u8>,
     unsent: VecDeque<u8>,
@@ -57,6 +59,7 @@ impl Connection {
             pending: None,
             issued: Vec::new(),
             writing: false,
+            descriptor: None,
             received: Vec::new(),
             spare: Vec::new(),
             unsent: VecDeque::new(),
@@ -65,10 +68,20 @@ impl Connection {
 
     /// Reads what is there. `Ok(false)`: the other end has closed.
     pub(super) fn read(&mut self) -> io::Result<bool> {
-        match self.read_with(socket::receive_now) {
+        let read = if self.session.is_some() { self.read_with(socket::receive_now) } else { self.read_first() };
+        match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
             other => other,
         }
+    }
+
+    /// Reads what may bring a descriptor.
+    fn read_first(&mut self) -> io::Result<bool> {
+        let mut chunk = [0; 256];
+        let (count, descriptor) = socket::receive_now_with(&self.stream, &mut chunk)?;
+        self.descriptor = descriptor.or(self.descriptor.take());
+        self.received.extend_from_slice(&chunk[..count]);
+        Ok(count > 0)
     }
 
     /// As [`Connection::read`], but waits until something is there, or the socket's timeout is over.

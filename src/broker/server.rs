@@ -7,30 +7,32 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use raw_sync::Timeout;
-use raw_sync::locks::LockImpl;
-
+use super::adopt::{self, Estate, Living};
 use super::callers::Callers;
 use super::config::Config;
 use super::host::Host;
 use super::mailbox::{Errand, Left, Mailbox};
 use super::peer::{Asked, Connection};
+use super::structure;
 use super::sweep::sweep;
 use crate::class::ClassTable;
-use crate::control::message::{self, At, Attach, AuditDone, Create, HeapUse, Join, Named, Publish, Request, Welcome};
+use crate::control::message::{
+    self, At, Attach, AuditDone, Create, HandBack, HeapUse, Join, Named, Publish, Request, Welcome,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::Kind;
+use crate::object::transit::Written;
 use crate::region::layout::{BrokerState, FINGERPRINT, Map, VERSION};
 use crate::region::region::check_layout;
-use crate::region::{Backing, ObjectId, Offset, Region, SessionIndex, SlotIndex};
+use crate::region::{Backing, Generation, ObjectId, Region, SessionIndex, SlotIndex};
 use crate::session::Session;
 use crate::sync::atomic::Ordering;
-use crate::sync::robust::RobustMutex;
 use crate::sys::memory::Memory;
 use crate::sys::place::{self, Claim};
 use crate::sys::poller::{Poller, Ready};
 use crate::sys::{clock, process, socket};
 use crate::table::audit::{Audited, audit};
+use crate::table::tickets::LiveTicket;
 use crate::table::{names, sessions, tickets};
 
 const LISTENER: u64 = 0;
@@ -48,7 +50,15 @@ struct Attached {
     pidfd: OwnedFd,
     token: u64,
     pid: u32,
+    /// False for one that has outlived another broker and has not come back yet.
+    is_connected: bool,
 }
+
+/// How long a broker whose predecessor has died waits for somebody who has the region, before it begins with an empty one. Clients that live hand it back within
+/// milliseconds.
+const HAND_BACK_PATIENCE: Duration = Duration::from_millis(500);
+/// How long a reply of a dead broker may still be read.
+const REPLY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long methods that run at the end of the broker may take.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -57,6 +67,12 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 struct Away {
     stream: Arc<UnixStream>,
     session: Option<SessionIndex>,
+}
+
+/// New clients wait for the region to come back.
+struct Expecting {
+    until: Instant,
+    held: Vec<(u64, Asked)>,
 }
 
 /// A client that waits for a name.
@@ -72,6 +88,7 @@ pub(super) struct Server {
     /// The broker is a session like any other.
     session: Arc<Session>,
     host: Arc<Host>,
+    classes: Vec<Arc<ClassTable>>,
     callers: Arc<Callers>,
     mailbox: Arc<Mailbox>,
     poller: Poller,
@@ -82,62 +99,78 @@ pub(super) struct Server {
     next_key: u64,
     sessions: HashMap<SessionIndex, Attached>,
     waiting: Vec<Waiting>,
+    expecting: Option<Expecting>,
     /// Times of the boot clock at which tickets expire.
     deadlines: BTreeSet<u64>,
+    /// References in replies of a dead broker, and when they are given up.
+    replies: Option<(Instant, Vec<LiveTicket>)>,
     /// Slots to be audited again: a reference was being moved when they were looked at.
     due: BTreeSet<SlotIndex>,
     stopping: bool,
     /// Last: the name is free only when all the rest is gone.
-    _claim: Claim,
+    claim: Claim,
 }
 
 impl Server {
-    /// Claims the name, makes the region and listens.
+    /// Claims the name, makes the region or takes over that of a dead broker, and listens.
     pub(super) fn new(config: &Config, classes: &[Arc<ClassTable>]) -> Result<Self> {
         config.check()?;
         let claim = Claim::take(&config.name)?;
-        remove_stale_segment(&config.name)?;
-        let len = Map::of(config.capacities).end;
-        let memory = match config.backing {
-            Backing::Memfd => Memory::memfd(&format!("sharehold:{}", config.name), len)?,
-            Backing::Segment => Memory::create_segment(&place::segment_name(&config.name), len)?,
-        };
-        let region =
-            Arc::new(Region::create(memory, &config.name, config.capacities, [random()?, random()?, random()?])?);
-        let entry = region
-            .session(SessionIndex::BROKER)
-            .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "a region has at least two sessions"))?;
-        region.reserve(Offset(region.map().ledger), region.map().row_map)?;
-        let generation = sessions::enter(entry, std::process::id(), rustix::process::geteuid().as_raw());
-        let session = Session::new(Arc::clone(&region), SessionIndex::BROKER, generation)?;
-        hold_structure(&session)?;
-        let listener = socket::listen(claim.socket_path())?;
-        let poller = Poller::new()?;
-        poller.add(&listener, LISTENER)?;
+        if config.fresh {
+            place::remove_segment(&place::segment_name(&config.name))?;
+        }
         let mailbox = Arc::new(Mailbox::new()?);
+        let abandoned = adopt::abandoned_segment(&config.name)?;
+        // Of a memfd nothing is left but what clients have: they hand it back.
+        let is_expecting = !config.fresh && claim.is_successor() && abandoned.is_none();
+        let estate = match abandoned {
+            Some(region) => Estate::take_over(Arc::new(region), classes, Arc::clone(&mailbox))?,
+            None => Estate::found(Arc::new(new_region(config)?), classes, Arc::clone(&mailbox))?,
+        };
+        let poller = Poller::new()?;
         poller.add(mailbox.bell(), BELL)?;
-        let host = Host::new(Arc::clone(&session), classes, Arc::clone(&mailbox))?;
-        region.header().broker_state.store(BrokerState::Serving as u32, Ordering::Release);
-        tracing::info!(broker = config.name, bytes = len, "serving");
-        Ok(Self {
-            callers: Callers::new(&host, Arc::clone(&mailbox)),
-            host,
+        let mut server = Self {
+            callers: Callers::new(&estate.host, Arc::clone(&mailbox)),
+            region: estate.session.region_arc(),
+            session: estate.session,
+            host: estate.host,
+            classes: classes.to_vec(),
             mailbox,
-            region,
-            session,
             poller,
-            listener,
+            listener: socket::listen(claim.socket_path())?,
             stop: Vec::new(),
             connections: HashMap::new(),
             away: HashMap::new(),
             next_key: 3,
             sessions: HashMap::new(),
             waiting: Vec::new(),
+            expecting: None,
             deadlines: BTreeSet::new(),
+            replies: None,
             due: BTreeSet::new(),
             stopping: false,
-            _claim: claim,
-        })
+            claim,
+        };
+        server.settle(estate.living, estate.busy, estate.replies)?;
+        server.poller.add(&server.listener, LISTENER)?;
+        if is_expecting {
+            server.expecting = Some(Expecting { until: Instant::now() + HAND_BACK_PATIENCE, held: Vec::new() });
+        }
+        tracing::info!(broker = config.name, bytes = server.region.map().end, "serving");
+        Ok(server)
+    }
+
+    /// Begins to serve what was taken over, or made.
+    fn settle(&mut self, living: Vec<Living>, busy: Vec<SlotIndex>, replies: Vec<LiveTicket>) -> Result<()> {
+        for Living { index, pid, pidfd } in living {
+            self.poller.add(&pidfd, PIDFDS + u64::from(index.0))?;
+            self.sessions.insert(index, Attached { pidfd, token: random()?, pid, is_connected: false });
+        }
+        self.due.extend(busy);
+        self.note_deadlines();
+        self.replies = (!replies.is_empty()).then(|| (Instant::now() + REPLY_PATIENCE, replies));
+        self.region.header().broker_state.store(BrokerState::Serving as u32, Ordering::Release);
+        Ok(())
     }
 
     /// Stops when this descriptor becomes readable.
@@ -157,6 +190,8 @@ impl Server {
             }
             self.expire_waiting();
             self.expire_tickets();
+            self.expire_replies();
+            self.expire_expecting();
             self.audit_due();
         }
         for connection in self.connections.values_mut() {
@@ -168,8 +203,8 @@ impl Server {
         self.callers.stop(STOP_PATIENCE);
         self.host.clear(STOP_PATIENCE);
         self.region.header().broker_state.store(BrokerState::Stopped as u32, Ordering::Release);
-        release_structure(&self.session);
-        tracing::info!("stopped");
+        structure::release(&self.session);
+        tracing::info!(broker = %self.claim.socket_path().display(), "stopped");
         Ok(())
     }
 
@@ -178,7 +213,10 @@ impl Server {
         let waiting = waiting.map(|until| until.saturating_duration_since(Instant::now()));
         let ticket = self.deadlines.first().map(|at| Duration::from_nanos(at.saturating_sub(clock::boot_nanos()) + 1));
         let due = (!self.due.is_empty()).then_some(AUDIT_AGAIN);
-        waiting.into_iter().chain(ticket).chain(due).min()
+        let fixed =
+            self.expecting.iter().map(|expecting| expecting.until).chain(self.replies.iter().map(|(until, _)| *until));
+        let fixed = fixed.map(|until| until.saturating_duration_since(Instant::now()));
+        waiting.into_iter().chain(ticket).chain(due).chain(fixed).min()
     }
 
     fn handle(&mut self, ready: Ready) {
@@ -243,10 +281,18 @@ impl Server {
                 Ok(Some(asked)) if asked.request.is_call() && connection.session.is_some() => {
                     self.hand_over(key, asked)
                 }
-                Ok(Some(asked)) => self.answer(key, &asked),
+                Ok(Some(asked)) => self.answer_or_hold(key, asked),
                 Ok(None) => return,
                 Err(error) => return self.close(key, Some(error.message())),
             }
+        }
+    }
+
+    /// Answers, unless it is a new client that has to wait for the region of a dead broker.
+    fn answer_or_hold(&mut self, key: u64, asked: Asked) {
+        match &mut self.expecting {
+            Some(expecting) if asked.request == Request::Attach => expecting.held.push((key, asked)),
+            _ => self.answer(key, &asked),
         }
     }
 
@@ -257,8 +303,11 @@ impl Server {
         let result = match (asked.request, session) {
             (Request::Attach, None) => return self.attach(key, asked),
             (Request::Join, None) => self.join(key, asked),
-            (Request::Attach | Request::Join, Some(_)) => Err(message::protocol("this connection is attached already")),
-            (_, None) => Err(message::protocol("the first message of a connection is attach or join")),
+            (Request::HandBack, None) => self.take_hand_back(key, asked),
+            (Request::Attach | Request::Join | Request::HandBack, Some(_)) => {
+                Err(message::protocol("this connection is attached already"))
+            }
+            (_, None) => Err(message::protocol("the first message of a connection is attach, join or hand-back")),
             (Request::Leave, Some(_)) => return self.close(key, None),
             (Request::Deadline, Some(_)) => {
                 match message::fixed::<At>(asked.body()) {
@@ -386,9 +435,7 @@ impl Server {
         let peer = connection.peer;
         let entry =
             self.region.session(index).ok_or_else(|| Error::new(ErrorKind::Damaged, "the session table is cut off"))?;
-        if let Some(row) = self.region.row(index) {
-            self.region.reserve(Offset(row), self.region.map().row_map)?;
-        }
+        self.region.reserve_row(index)?;
         let pidfd = process::peer_pidfd(std::os::fd::AsFd::as_fd(&connection.stream))
             .map_or_else(|| process::pidfd(peer.pid), Ok)?;
         self.poller.add(&pidfd, PIDFDS + u64::from(index.0))?;
@@ -396,16 +443,74 @@ impl Server {
         let token = random()?;
         connection.session = Some(index);
         connection.is_first = true;
-        self.sessions.insert(index, Attached { pidfd, token, pid: peer.pid });
+        self.sessions.insert(index, Attached { pidfd, token, pid: peer.pid, is_connected: true });
         tracing::debug!(session = index.0, pid = peer.pid, "attached");
-        Ok(Welcome {
-            fingerprint: FINGERPRINT,
-            token,
-            version: VERSION,
-            session: u32::from(index.0),
-            generation: generation.0,
-            reserved: 0,
-        })
+        Ok(welcome(token, index, generation))
+    }
+
+    /// Takes a session back that has outlived another broker, with the region if it is not there yet.
+    fn take_hand_back(&mut self, key: u64, asked: &Asked) -> Result<Vec<u8>> {
+        let back: HandBack = message::fixed(asked.body())?;
+        check_layout(back.version, back.fingerprint)?;
+        let connection = self.connections.get_mut(&key).ok_or_else(|| message::protocol("the connection has gone"))?;
+        let (descriptor, pid) = (connection.descriptor.take(), connection.peer.pid);
+        if self.region_id() != back.region_id {
+            self.adopt(descriptor.ok_or_else(|| message::protocol("no region was handed back"))?)?;
+        }
+        let index = SessionIndex(back.session as u16);
+        let is_known = sessions::read(&self.region, index).is_some_and(|record| record.generation.0 == back.generation);
+        let attached =
+            self.sessions.get_mut(&index).filter(|attached| is_known && attached.pid == pid && !attached.is_connected);
+        let attached = attached.ok_or_else(|| {
+            Error::new(ErrorKind::BrokerGone, "this session has ended: the broker was told that its process is gone")
+        })?;
+        attached.is_connected = true;
+        let token = attached.token;
+        if let Some(connection) = self.connections.get_mut(&key) {
+            connection.session = Some(index);
+            connection.is_first = true;
+        }
+        tracing::debug!(session = index.0, pid, "came back");
+        Ok(bytemuck::bytes_of(&welcome(token, index, Generation(back.generation))).to_vec())
+    }
+
+    fn region_id(&self) -> u64 {
+        self.region.header().region_id.load(Ordering::Relaxed)
+    }
+
+    /// Takes over the region that a client of a dead broker has kept, in place of the empty one.
+    fn adopt(&mut self, descriptor: OwnedFd) -> Result<()> {
+        let is_used = !self.sessions.is_empty() || self.region.header().granted.load(Ordering::Relaxed) != 0;
+        if is_used {
+            return Err(Error::new(ErrorKind::BrokerGone, "a new broker of this name has begun with an empty region")
+                .help("what is held can still be read; connect again for the rest"));
+        }
+        let region = Region::of_descriptor(descriptor)?;
+        if !region.is_sealed() {
+            return Err(Error::new(ErrorKind::Refused, "the region that was handed back is not a sealed memfd"));
+        }
+        adopt::is_adoptable(&region, self.session.broker_name())?;
+        let estate = Estate::take_over(Arc::new(region), &self.classes, Arc::clone(&self.mailbox))?;
+        self.callers = Callers::new(&estate.host, Arc::clone(&self.mailbox));
+        self.region = estate.session.region_arc();
+        (self.session, self.host) = (estate.session, estate.host);
+        self.settle(estate.living, estate.busy, estate.replies)?;
+        self.end_expecting();
+        Ok(())
+    }
+
+    fn expire_expecting(&mut self) {
+        if self.expecting.as_ref().is_some_and(|expecting| expecting.until <= Instant::now()) {
+            self.end_expecting();
+        }
+    }
+
+    fn end_expecting(&mut self) {
+        let held = self.expecting.take().map_or_else(Vec::new, |expecting| expecting.held);
+        for (key, asked) in held {
+            self.answer(key, &asked);
+            self.answer_received(key);
+        }
     }
 
     fn join(&mut self, key: u64, asked: &Asked) -> Result<Vec<u8>> {
@@ -502,6 +607,17 @@ impl Server {
         self.host.take_back();
     }
 
+    fn note_deadlines(&mut self) {
+        self.deadlines.extend(tickets::live(&self.region).map(|ticket| ticket.deadline).filter(|at| *at != 0));
+    }
+
+    fn expire_replies(&mut self) {
+        if let Some((_, replies)) = self.replies.take_if(|(until, _)| *until <= Instant::now()) {
+            Written::cancel(&replies, &self.session);
+            self.host.take_back();
+        }
+    }
+
     fn audit_all(&mut self) -> AuditDone {
         self.host.take_back();
         let used = self.region.header().slots_used.load(Ordering::Acquire);
@@ -593,40 +709,29 @@ impl Server {
         let moving = sweep(&self.host, index);
         let audited = self.audit(&moving);
         // It may have died before it could tell of a ticket's deadline.
-        self.deadlines.extend(tickets::live(&self.region).map(|ticket| ticket.deadline).filter(|at| *at != 0));
+        self.note_deadlines();
         self.region.header().deaths.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(session = index.0, pid = attached.pid, why, ?audited, took = ?started.elapsed(), "a session has ended");
     }
 }
 
-/// Removes what a dead broker left under the name. The name is claimed, so no living one has it.
-fn remove_stale_segment(name: &str) -> Result<()> {
-    let segment = place::segment_name(name);
-    match rustix::shm::unlink(&segment) {
-        Ok(()) => {
-            tracing::info!(segment, "removed the segment of a dead broker");
-            Ok(())
-        }
-        Err(rustix::io::Errno::NOENT) => Ok(()),
-        Err(error) => Err(Error::os(format!("remove the segment {segment} of a dead broker"), error)),
-    }
+fn new_region(config: &Config) -> Result<Region> {
+    let len = Map::of(config.capacities).end;
+    let memory = match config.backing {
+        Backing::Memfd => Memory::memfd(&format!("sharehold:{}", config.name), len)?,
+        Backing::Segment => Memory::create_segment(&place::segment_name(&config.name), len)?,
+    };
+    Region::create(memory, &config.name, config.capacities, [random()?, random()?, random()?])
 }
 
-/// Takes the structure lock for as long as the broker serves: nobody else may change sessions, grants or the directory.
-fn hold_structure(session: &Session) -> Result<()> {
-    let mutex = RobustMutex::new(&session.region().header().structure, session.owner(), |owner| session.is_dead(owner));
-    let guard = mutex.try_lock(Timeout::Val(Duration::from_secs(1))).map_err(|error| {
-        Error::new(ErrorKind::BrokerExists, format!("another broker works on this region: {error}"))
-    })?;
-    // Held until `release_structure`, or until the broker's death is noticed by the next one.
-    std::mem::forget(guard);
-    Ok(())
-}
-
-fn release_structure(session: &Session) {
-    let mutex = RobustMutex::new(&session.region().header().structure, session.owner(), |_| false);
-    if let Err(error) = mutex.release() {
-        tracing::warn!(%error, "the structure lock could not be released");
+fn welcome(token: u64, index: SessionIndex, generation: Generation) -> Welcome {
+    Welcome {
+        fingerprint: FINGERPRINT,
+        token,
+        version: VERSION,
+        session: u32::from(index.0),
+        generation: generation.0,
+        reserved: 0,
     }
 }
 

@@ -3,8 +3,8 @@
 use super::host::Host;
 use crate::object::Kind;
 use crate::object::guard::readers_changed;
-use crate::region::layout::{CELLS_A_PAGE, SessionEntry, Slot};
-use crate::region::{Generation, Offset, SessionIndex, SlotIndex};
+use crate::region::layout::{SessionEntry, Slot};
+use crate::region::{Generation, SessionIndex, SlotIndex};
 use crate::session::Session;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Owner, RobustLock};
@@ -50,39 +50,24 @@ fn release_row(broker: &Session, dead: SessionIndex, generation: Generation) {
     let counting = broker.counting();
     let used = region.header().slots_used.load(Ordering::Acquire);
     let hint = 1 << (dead.0 % 64);
-    for word_index in 0..region.row_map_words() {
-        let Some(word) = region.row_map_word(dead, word_index) else { break };
-        let mut pages = word.load(Ordering::Acquire);
-        while pages != 0 {
-            let page = word_index * 64 + u64::from(pages.trailing_zeros());
-            pages &= pages - 1;
-            for index in page * CELLS_A_PAGE..(page + 1) * CELLS_A_PAGE {
-                let slot = SlotIndex(index as u32);
-                let (Some(cell), Some(words)) = (region.cell(dead, slot), region.slot(slot)) else { break };
-                if slot.0 >= used {
-                    break;
-                }
-                // Relaxed: the owner is gone, nobody else writes.
-                let count = cell.load(Ordering::Relaxed);
-                if count != 0 {
-                    cell.store(0, Ordering::Release);
-                    release_locks(words, Owner::new(dead.0, generation.0), count);
-                }
-                // Also where the cell is zero: the session may have died between its last decrement and its check (R14).
-                if count != 0 || words.holders.load(Ordering::Acquire) & hint != 0 {
-                    broker.with_lane(|lane| counting.check(slot, lane));
-                }
-            }
+    for (slot, cell) in region.reserved_cells(dead).take_while(|(slot, _)| slot.0 < used) {
+        let Some(words) = region.slot(slot) else { break };
+        // Relaxed: the owner is gone, nobody else writes.
+        let count = cell.load(Ordering::Relaxed);
+        if count != 0 {
+            cell.store(0, Ordering::Release);
+            release_locks(words, Owner::new(dead.0, generation.0), count);
         }
-        word.store(0, Ordering::Release);
+        // Also where the cell is zero: the session may have died between its last decrement and its check (R14).
+        if count != 0 || words.holders.load(Ordering::Acquire) & hint != 0 {
+            broker.with_lane(|lane| counting.check(slot, lane));
+        }
     }
-    if let Some(row) = region.row(dead) {
-        region.give_back(Offset(row + region.map().row_map), region.map().row - region.map().row_map);
-    }
+    region.clear_row(dead);
 }
 
-/// Gives on the lock that the dead held, and tells a writer that its readers are gone.
-fn release_locks(slot: &Slot, dead: Owner, count: u64) {
+/// Gives on the lock that the dead held on an object it had counted, and tells a writer that its readers are gone.
+pub(super) fn release_locks(slot: &Slot, dead: Owner, count: u64) {
     let lock = RobustLock::new(&slot.lock);
     if lock.owner() == Some(dead) {
         // A value is whole whoever dies; anything else may be half changed.

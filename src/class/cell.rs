@@ -7,9 +7,11 @@ use std::time::Duration;
 use parking_lot::{RwLock, RwLockWriteGuard};
 
 use super::frame::{self, Already};
+use super::snapshot::Keeping;
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::Object;
 use crate::region::ObjectId;
+use crate::session::Session;
 use crate::table::tickets;
 
 /// How often one that waits for a lock looks whether anybody waits for it.
@@ -23,6 +25,7 @@ pub(crate) struct Cell<T> {
     poisoned: AtomicBool,
     /// Tells the proxies inside, if the class can.
     references: Option<References<T>>,
+    keeping: Option<Keeping<T>>,
 }
 
 pub(crate) type References<T> = fn(&T, &mut dyn FnMut(&Object));
@@ -31,6 +34,8 @@ pub(crate) type References<T> = fn(&T, &mut dyn FnMut(&Object));
 pub(crate) trait AnyCell: Any + Send + Sync {
     /// The object alone, if no method is running. `None` if one is, or the class can't tell what it holds.
     fn freeze(&self) -> Option<Box<dyn Frozen + '_>>;
+    /// What brings the object back, if its class keeps that. For a new object, which nobody changes yet.
+    fn save(&self, session: &Session) -> Result<Option<Vec<u8>>>;
     fn is_poisoned(&self) -> bool;
     fn clear_poison(&self);
 }
@@ -44,8 +49,8 @@ pub(crate) trait Frozen {
 }
 
 impl<T> Cell<T> {
-    pub(crate) fn new(object: T, references: Option<References<T>>) -> Self {
-        Self { lock: RwLock::new(Some(object)), poisoned: AtomicBool::new(false), references }
+    pub(crate) fn new(object: T, references: Option<References<T>>, keeping: Option<Keeping<T>>) -> Self {
+        Self { lock: RwLock::new(Some(object)), poisoned: AtomicBool::new(false), references, keeping }
     }
 
     /// Runs a method that reads.
@@ -66,8 +71,13 @@ impl<T> Cell<T> {
         work(object)
     }
 
-    /// Runs a method that changes.
-    pub(crate) fn write<R>(&self, id: ObjectId, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+    /// Runs a method that changes, and has kept what it leaves if the class wants that.
+    pub(crate) fn write<R>(
+        &self,
+        id: ObjectId,
+        session: &Session,
+        work: impl FnOnce(&mut T) -> Result<R>,
+    ) -> Result<R> {
         if frame::already(id) != Already::No {
             return Err(own_call(id));
         }
@@ -79,7 +89,16 @@ impl<T> Cell<T> {
         let mut guard = PoisonOnPanic { guard, poisoned: &self.poisoned };
         let object = guard.guard.as_mut().ok_or_else(|| tickets::gone(id))?;
         let _held = frame::hold(id, true);
-        work(object)
+        let result = work(object);
+        let Some(keeping) = &self.keeping else { return result };
+        // Also after an error: the method may have changed something before it.
+        let kept = (keeping.save)(session, object).and_then(|bytes| session.keep(id, &bytes));
+        result.and_then(|result| {
+            kept.map(|()| result).map_err(|error| {
+                let what = format!("the method was executed, but what it changed can't be kept: {}", error.message());
+                Error::new(error.kind(), what).caused_by(error)
+            })
+        })
     }
 
     /// Looks at the object without waiting, poisoned or not. `None` if a method changes it just now.
@@ -137,6 +156,12 @@ impl<T: Send + Sync + 'static> AnyCell for Cell<T> {
         let references = self.references?;
         let guard = self.lock.try_write()?;
         guard.is_some().then(|| Box::new(FrozenCell { guard, references }) as Box<dyn Frozen>)
+    }
+
+    fn save(&self, session: &Session) -> Result<Option<Vec<u8>>> {
+        let guard = self.lock.read();
+        let Some((keeping, object)) = self.keeping.as_ref().zip(guard.as_ref()) else { return Ok(None) };
+        (keeping.save)(session, object).map(Some)
     }
 
     fn is_poisoned(&self) -> bool {

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::cell::{AnyCell, Cell, References};
 use super::failure::MethodError;
+use super::snapshot::{Keeping, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::proxy::{expect_type, sealed};
 use crate::object::schema::{fingerprint, short_name};
@@ -80,6 +81,8 @@ pub struct ClassTable {
     /// Whether dropping an object runs any code of the user's.
     pub(crate) needs_drop: bool,
     host: Host,
+    /// Brings an object back from what was kept of it.
+    restore: Option<Make<Box<dyn AnyCell>>>,
     constructor: Option<Constructor<Made>>,
     is_internal: bool,
     methods: BTreeMap<String, Method>,
@@ -166,6 +169,11 @@ impl ClassTable {
         (self.host)(object)
     }
 
+    /// Brings an object back from what was kept of it. `None` if the class keeps nothing.
+    pub(crate) fn restore(&self, session: &Arc<Session>, kept: &[u8]) -> Option<Result<Box<dyn AnyCell>>> {
+        self.restore.as_ref().map(|restore| restore(session, kept))
+    }
+
     /// The debug form of an object. `None` if a method changes it just now.
     pub(crate) fn describe(&self, cell: &dyn AnyCell) -> Option<String> {
         (self.debug)(cell)
@@ -210,6 +218,7 @@ pub struct ClassBuilder<T> {
     methods: BTreeMap<String, Method>,
     debug: Option<fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result>,
     references: Option<References<T>>,
+    keeping: Option<Keeping<T>>,
     object: PhantomData<fn() -> T>,
 }
 
@@ -244,6 +253,7 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
             methods: BTreeMap::new(),
             debug: None,
             references: None,
+            keeping: None,
             object: PhantomData,
         }
     }
@@ -299,7 +309,7 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
         R: Serialize,
         F: Fn(&T, A) -> Result<R, MethodError> + Send + Sync + 'static,
     {
-        self.called_by(name, signature, move |cell, id, arguments, call| {
+        self.called_by(name, signature, move |cell, id, _, arguments, call| {
             cell.read(id, |object| method(object, arguments).map_err(|error| error.into_error(call)))
         })
     }
@@ -312,8 +322,8 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
         R: Serialize,
         F: Fn(&mut T, A) -> Result<R, MethodError> + Send + Sync + 'static,
     {
-        self.called_by(name, signature, move |cell, id, arguments, call| {
-            cell.write(id, |object| method(object, arguments).map_err(|error| error.into_error(call)))
+        self.called_by(name, signature, move |cell, id, session, arguments, call| {
+            cell.write(id, session, |object| method(object, arguments).map_err(|error| error.into_error(call)))
         })
     }
 
@@ -321,12 +331,12 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
         mut self,
         name: &str,
         signature: &str,
-        run: impl Fn(&Cell<T>, ObjectId, A, &str) -> Result<R> + Send + Sync + 'static,
+        run: impl Fn(&Cell<T>, ObjectId, &Session, A, &str) -> Result<R> + Send + Sync + 'static,
     ) -> Self {
         let (call, expected) = (format!("{}.{name}", self.name), signature.to_owned());
         let invoke = move |cell: &dyn AnyCell, id: ObjectId, session: &Arc<Session>, bytes: &[u8]| {
             let arguments = arguments(session, bytes, &call, &expected)?;
-            let result = run(cell_of::<T>(cell, id)?, id, arguments, &call)?;
+            let result = run(cell_of::<T>(cell, id)?, id, session, arguments, &call)?;
             transit::write_result(session, &result)
         };
         self.methods.insert(name.into(), Method { signature: signature.into(), invoke: Box::new(invoke) });
@@ -341,6 +351,16 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
         self
     }
 
+    /// Has objects saved after each change, so that they outlive their broker: see [`Snapshot`].
+    #[must_use]
+    pub fn snapshot(mut self) -> Self
+    where
+        T: Snapshot,
+    {
+        self.keeping = Some(Keeping::new());
+        self
+    }
+
     /// Gives objects a debug form, which `sharehold ls` shows.
     #[must_use]
     pub fn debug(mut self, debug: fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result) -> Self {
@@ -350,12 +370,12 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
 
     /// The class.
     pub fn build(self) -> ClassTable {
-        let references = self.references;
+        let (references, keeping) = (self.references, self.keeping);
         let constructor = self.constructor.map(|Constructor { signature, make }| Constructor {
             signature,
             make: Box::new(move |session: &Arc<Session>, bytes: &[u8]| {
                 Ok(match make(session, bytes)? {
-                    Product::New(object) => Made::New(Box::new(Cell::new(object, references))),
+                    Product::New(object) => Made::New(Box::new(Cell::new(object, references, keeping))),
                     Product::Existing(object) => Made::Existing(object),
                 })
             }),
@@ -372,7 +392,14 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
             needs_drop: std::mem::needs_drop::<T>(),
             host: Box::new(move |object| {
                 let object = object.downcast::<T>().ok()?;
-                Some(Box::new(Cell::new(*object, references)) as Box<dyn AnyCell>)
+                Some(Box::new(Cell::new(*object, references, keeping)) as Box<dyn AnyCell>)
+            }),
+            restore: keeping.map(|keeping| {
+                let restore = move |session: &Arc<Session>, bytes: &[u8]| {
+                    let object = (keeping.restore)(session, bytes)?;
+                    Ok(Box::new(Cell::new(object, references, Some(keeping))) as Box<dyn AnyCell>)
+                };
+                Box::new(restore) as Make<Box<dyn AnyCell>>
             }),
             constructor,
             is_internal: self.is_internal,

@@ -1,13 +1,16 @@
 //! Joining a region: one session a process and broker, with as many connections as threads call at the same time.
 
 use std::collections::HashMap;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::watch;
 use crate::broker::child::BrokerChild;
-use crate::control::message::{self, At, Attach, Join, Request, Welcome};
+use crate::control::message::{self, At, Attach, HandBack, Join, Request, Welcome};
 use crate::control::{Channel, Connection, PATIENCE, call};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::scope;
@@ -15,6 +18,7 @@ use crate::region::layout::{FINGERPRINT, VERSION};
 use crate::region::region::check_layout;
 use crate::region::{Generation, Region, SessionIndex};
 use crate::session::{Ask, Link, Session};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::fork::ForkToken;
 
 type Sessions = HashMap<String, (Weak<Session>, Arc<Connections>)>;
@@ -25,11 +29,16 @@ static SESSIONS: LazyLock<Mutex<Sessions>> = LazyLock::new(Mutex::default);
 /// The connections of a session. A call takes one out and puts it back, so that no two threads share one; after an error it is not put back.
 pub(super) struct Connections {
     name: String,
-    token: u64,
+    region: Arc<Region>,
     session: SessionIndex,
+    generation: Generation,
     fork: ForkToken,
-    /// The session ends when it is closed.
+    /// Proves to the broker that a further connection is of this session. Another broker gives another.
+    token: AtomicU64,
+    /// The session ends when it is closed, unless the broker has ended. `None` once the session has left.
     first: Mutex<Option<Connection>>,
+    /// One at a time.
+    reconnecting: Mutex<()>,
     idle: Mutex<Vec<Connection>>,
     /// The broker, if this process started it: it ends with the session.
     child: Mutex<Option<BrokerChild>>,
@@ -48,6 +57,19 @@ impl Channel for Connections {
 
     fn child_pid(&self) -> Option<u32> {
         self.child.lock().as_ref().map(BrokerChild::pid)
+    }
+
+    fn restart(&self) -> Result<()> {
+        let mut child = self.child.lock();
+        let dead = child.as_mut().ok_or_else(|| {
+            Error::new(ErrorKind::InvalidArgument, format!("the broker '{}' was started by another process", self.name))
+                .help("start it again there: its clients find it by themselves")
+        })?;
+        if self.is_connected() {
+            return Ok(());
+        }
+        dead.restart()?;
+        self.reconnect()
     }
 }
 
@@ -74,12 +96,14 @@ impl Connections {
                 (read, whole)
             }
             Err(_) if limits.is_cancelled() => (Err(cancelled()), false),
+            Err(error) if error.kind() == ErrorKind::BrokerGone => {
+                // So are the others.
+                self.idle.lock().clear();
+                (Err(error), false)
+            }
             // An answer came, so the connection is in order; after these, none did, or nobody knows to what.
             Err(error) => {
-                let whole = !matches!(
-                    error.kind(),
-                    ErrorKind::BrokerGone | ErrorKind::Protocol | ErrorKind::Os | ErrorKind::Timeout
-                );
+                let whole = !matches!(error.kind(), ErrorKind::Protocol | ErrorKind::Os | ErrorKind::Timeout);
                 (Err(error), whole)
             }
         };
@@ -110,16 +134,65 @@ impl Connections {
         if let Some(connection) = self.idle.lock().pop() {
             return Ok(connection);
         }
-        let mut connection = Connection::open(&self.name).map_err(|error| match error.kind() {
+        let gone = |error: Error| {
+            match error.kind() {
             // Seen from a session, a broker that is not found is one that has gone.
             ErrorKind::BrokerNotFound => {
                 Error::new(ErrorKind::BrokerGone, format!("the broker '{}' has ended", self.name))
+                    .help("objects that are held can still be used; for the rest start the broker again: its clients find it by themselves")
             }
             _ => error,
-        })?;
-        let join = Join { token: self.token, session: u32::from(self.session.0), reserved: 0 };
+        }
+        };
+        if !self.is_connected() {
+            self.reconnect().map_err(gone)?;
+        }
+        let mut connection = Connection::open(&self.name).map_err(gone)?;
+        // Relaxed: a token that is too old is refused.
+        let token = self.token.load(Ordering::Relaxed);
+        let join = Join { token, session: u32::from(self.session.0), reserved: 0 };
         connection.call(Request::Join, &[bytemuck::bytes_of(&join)], Some(PATIENCE))?;
         Ok(connection)
+    }
+
+    /// Takes the session to the broker that has followed the dead one, and the region with it. Does nothing while the broker is there.
+    ///
+    /// # Errors
+    /// `BrokerNotFound` if none is there yet; else it is no use to try again.
+    pub(super) fn reconnect(&self) -> Result<()> {
+        let _alone = self.reconnecting.lock();
+        if self.is_connected() {
+            return Ok(());
+        }
+        let has_left = || Error::new(ErrorKind::BrokerGone, "this session has left its broker");
+        if self.first.lock().is_none() {
+            return Err(has_left());
+        }
+        let mut connection = Connection::open(&self.name)?;
+        let back = HandBack {
+            fingerprint: FINGERPRINT,
+            region_id: self.region.header().region_id.load(Ordering::Relaxed),
+            version: VERSION,
+            session: u32::from(self.session.0),
+            generation: self.generation.0,
+            reserved: 0,
+        };
+        let body = [bytemuck::bytes_of(&back)];
+        let answer = connection.call_sending(Request::HandBack, &body, self.region.file(), Some(PATIENCE))?;
+        let welcome: Welcome = message::fixed(answer)?;
+        self.token.store(welcome.token, Ordering::Relaxed);
+        self.idle.lock().clear();
+        match &mut *self.first.lock() {
+            Some(first) => *first = connection,
+            None => return Err(has_left()),
+        }
+        tracing::info!(broker = self.name, "came back to a new broker");
+        Ok(())
+    }
+
+    /// The connection whose end is the session's or the broker's.
+    pub(super) fn first_stream(&self) -> Option<Arc<UnixStream>> {
+        self.first.lock().as_ref().map(|first| Arc::clone(first.stream()))
     }
 
     /// Whether the broker is still there: its death closes the first connection at once, and it never speaks there unasked.
@@ -140,6 +213,8 @@ impl Connections {
         }
         for connection in self.idle.lock().drain(..).chain(self.first.lock().take()) {
             let _ = connection.tell(Request::Leave, &[]);
+            // Wakes the thread that watches it.
+            let _ = connection.stream().shutdown(Shutdown::Both);
         }
         drop(self.child.lock().take());
     }
@@ -182,7 +257,7 @@ pub(super) fn attach(name: &str) -> Result<(Arc<Session>, Arc<Connections>)> {
     if let Some((session, channel)) = sessions.get(name)
         && let Some(session) = session.upgrade()
         && session.is_ours()
-        && channel.is_connected()
+        && (channel.is_connected() || channel.reconnect().is_ok())
     {
         return Ok((session, Arc::clone(channel)));
     }
@@ -202,16 +277,21 @@ fn attach_anew(name: &str) -> Result<(Arc<Session>, Arc<Connections>)> {
     let region = Arc::new(Region::of_descriptor(fd)?);
     let index =
         SessionIndex(u16::try_from(welcome.session).map_err(|_| message::protocol("a session number is too large"))?);
-    let session = Session::new(region, index, Generation(welcome.generation))?;
+    let generation = Generation(welcome.generation);
+    let session = Session::new(Arc::clone(&region), index, generation)?;
     let channel = Arc::new(Connections {
         name: name.to_owned(),
-        token: welcome.token,
+        region,
         session: index,
+        generation,
+        token: AtomicU64::new(welcome.token),
+        reconnecting: Mutex::default(),
         fork: ForkToken::of_this_process()?,
         first: Mutex::new(Some(first)),
         idle: Mutex::default(),
         child: Mutex::default(),
     });
     session.set_link(Box::new(Line(Arc::clone(&channel))));
+    watch::start(&channel)?;
     Ok((session, channel))
 }

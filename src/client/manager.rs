@@ -137,6 +137,33 @@ impl Manager {
         self.channel.child_pid()
     }
 
+    /// Starts the broker that this process started again, if it has died, with all objects in the region as they are. Other processes' brokers are started again by
+    /// whoever started them. In either case managers and proxies find the new broker by themselves, and tickets, names and counts are as they were; calls on hosted
+    /// objects fail with `Lost`, unless their class keeps snapshots.
+    ///
+    /// ```
+    /// use std::process::Command;
+    /// use sharehold::{ErrorKind, Manager};
+    ///
+    /// let manager = Manager::start()?;
+    /// let prices = manager.array(&[1.0, 2.0])?;
+    /// let broker = manager.child_pid().expect("it is our child").to_string();
+    /// Command::new("kill").args(["-9", &broker]).status().expect("kill runs");
+    /// while manager.value(0).is_ok() {} // until the signal has arrived
+    ///
+    /// prices.write()?[0] = 3.0; // needs no broker
+    /// manager.restart()?;
+    /// manager.publish("prices", &prices)?;
+    /// assert_eq!(manager.number_of_objects()?, 1);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` if another process has started the broker; as [`ManagerBuilder::start`].
+    pub fn restart(&self) -> Result<()> {
+        self.channel.restart()
+    }
+
     /// Shares a value.
     ///
     /// # Errors

@@ -1,11 +1,13 @@
 //! A process's handle on a broker.
 //!
-//! [`attach`] joins a region, [`manager`] is what users call, [`report`] what they are told about objects, [`checkup`] looks at a region from outside.
+//! [`attach`] joins a region, [`manager`] is what users call, [`report`] what they are told about objects, [`checkup`] looks at a region from outside, [`watch`] waits for the
+//! end of a broker and for the next one.
 
 mod attach;
 mod checkup;
 mod manager;
 mod report;
+mod watch;
 
 pub use checkup::{CheckReport, brokers, check};
 pub use manager::{Manager, ManagerBuilder, host, redeem};

@@ -1,7 +1,7 @@
 //! A client's end of the control channel: one question at a time, answered or broken.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,11 +57,36 @@ impl Connection {
         body: &[&[u8]],
         patience: Option<Duration>,
     ) -> Result<(&[u8], Option<OwnedFd>)> {
+        let request = self.write(kind, body, patience)?;
+        socket::send_all(&self.stream, &self.sent).map_err(broken)?;
+        self.receive(kind, request)
+    }
+
+    /// As [`Connection::call`], and sends a descriptor along. The message is short.
+    pub(crate) fn call_sending(
+        &mut self,
+        kind: Request,
+        body: &[&[u8]],
+        descriptor: BorrowedFd<'_>,
+        patience: Option<Duration>,
+    ) -> Result<&[u8]> {
+        let request = self.write(kind, body, patience)?;
+        let sent = socket::send_some_with(&self.stream, &self.sent, descriptor).map_err(broken)?;
+        socket::send_all(&self.stream, &self.sent[sent..]).map_err(broken)?;
+        self.receive(kind, request).map(|(body, _)| body)
+    }
+
+    /// Writes a request into the buffer. Returns its number.
+    fn write(&mut self, kind: Request, body: &[&[u8]], patience: Option<Duration>) -> Result<u64> {
         let request = self.next_request;
         self.next_request += 1;
         self.wait_at_most(patience)?;
         message::write_request(&mut self.sent, kind, request, body);
-        socket::send_all(&self.stream, &self.sent).map_err(broken)?;
+        Ok(request)
+    }
+
+    /// Waits for the reply to a request.
+    fn receive(&mut self, kind: Request, request: u64) -> Result<(&[u8], Option<OwnedFd>)> {
         self.received.clear();
         let mut fd = None;
         loop {
@@ -146,5 +171,5 @@ fn late() -> Error {
 
 fn gone() -> Error {
     Error::new(ErrorKind::BrokerGone, "the broker has ended")
-        .help("objects that are held can still be read; start a broker and connect again for the rest")
+        .help("objects that are held can still be used; for the rest start the broker again: its clients find it by themselves")
 }

@@ -38,6 +38,11 @@ pub(crate) trait Channel: Send + Sync {
         Ok(answer)
     }
 
+    /// Starts the broker again, if this process started it and it has died.
+    fn restart(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The process id of the broker, if this process started it.
     fn child_pid(&self) -> Option<u32> {
         None

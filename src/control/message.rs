@@ -67,10 +67,12 @@ pub(crate) enum Request {
     Classes = 17,
     /// Clears the poison mark of a hosted object. Body: [`Of`].
     ClearPoison = 18,
+    /// First of a session that has outlived its broker: hands the region to the new one, with its descriptor. Body: [`HandBack`]. Reply: [`Welcome`], without one.
+    HandBack = 19,
 }
 
 impl Request {
-    const ALL: [Request; 18] = [
+    const ALL: [Request; 19] = [
         Request::Attach,
         Request::Join,
         Request::Leave,
@@ -89,6 +91,7 @@ impl Request {
         Request::Collect,
         Request::Classes,
         Request::ClearPoison,
+        Request::HandBack,
     ];
 
     /// Whether it runs code of a class, which may take any time: such a connection is served by a thread of its own.
@@ -102,6 +105,18 @@ impl Request {
 pub(crate) struct Attach {
     pub(crate) fingerprint: u64,
     pub(crate) version: u32,
+    pub(crate) reserved: u32,
+}
+
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct HandBack {
+    pub(crate) fingerprint: u64,
+    /// Tells whether the broker has this very region already.
+    pub(crate) region_id: u64,
+    pub(crate) version: u32,
+    pub(crate) session: u32,
+    pub(crate) generation: u32,
     pub(crate) reserved: u32,
 }
 

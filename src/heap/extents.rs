@@ -65,6 +65,25 @@ impl Extents {
         extents
     }
 
+    /// The heap of a region that is taken over: all is free but these extents, which come in order and do not overlap. No page counts as one with memory.
+    pub(crate) fn around(capacity: u64, used: impl IntoIterator<Item = Extent>) -> Self {
+        let mut extents = Self::new(capacity);
+        let mut start = 0;
+        extents.remove(0);
+        for extent in used {
+            extents.insert(Extent { start, len: extent.start.saturating_sub(start) });
+            start = extent.end();
+        }
+        extents.insert(Extent { start, len: extents.capacity.saturating_sub(start) });
+        extents
+    }
+
+    /// Bytes that an object of `len` bytes takes.
+    pub(crate) fn footprint(len: u64) -> Option<u64> {
+        // Whole pages for big ones: their memory can be given back without touching a neighbour.
+        len.max(1).checked_next_multiple_of(if len >= PAGE { PAGE } else { GRAIN })
+    }
+
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
     }
@@ -81,10 +100,8 @@ impl Extents {
     /// Hands out `len` bytes (rounded up) that start on `align`, a power of two.
     pub(crate) fn allocate(&mut self, len: u64, align: u64) -> Option<Extent> {
         let big = len >= PAGE;
-        // Whole pages for big ones: their memory can be given back without touching a neighbour.
-        let unit = if big { PAGE } else { GRAIN };
-        let len = len.max(1).checked_next_multiple_of(unit)?;
-        let align = align.max(unit);
+        let len = Self::footprint(len)?;
+        let align = align.max(if big { PAGE } else { GRAIN });
         let (from, taken) = self.by_len.range((len, 0)..).find_map(|(piece, start)| {
             let piece = Extent { start: *start, len: *piece };
             Some((piece, Extent { start: place(piece, len, align, big)?, len }))
@@ -262,6 +279,21 @@ mod tests {
             }
             prop_assert_eq!(heap.largest(), capacity);
         }
+    }
+
+    #[test]
+    fn a_heap_that_is_taken_over_hands_out_only_what_is_free_and_gets_all_back() {
+        let used = [(64, 64), (128, 192), (PAGE, 2 * PAGE), (6 * PAGE, PAGE)].map(|(start, len)| Extent { start, len });
+        let mut heap = Extents::around(8 * PAGE, used);
+        assert_eq!(heap.free_bytes(), 8 * PAGE - 256 - 3 * PAGE);
+        let mut taken = Vec::new();
+        while let Some(extent) = heap.allocate(GRAIN, 1) {
+            assert!(used.iter().all(|other| other.end() <= extent.start || extent.end() <= other.start), "{extent:?}");
+            taken.push(extent);
+        }
+        assert_eq!(heap.free_bytes(), 0);
+        assert!(taken.into_iter().chain(used).all(|extent| heap.release(extent)));
+        assert_eq!(heap.largest(), 8 * PAGE);
     }
 
     #[test]

@@ -2,4 +2,4 @@
 
 pub(crate) mod extents;
 
-pub(crate) use extents::{Extent, Extents};
+pub(crate) use extents::{Extent, Extents, GRAIN};

@@ -75,7 +75,7 @@ impl Ticket {
         }
         let deadline = options.deadline.map_or(0, clock::boot_nanos_after);
         let region = session.region();
-        let place = hold.issue(Terms { uses: options.uses, deadline, issuer: session.pid() })?;
+        let place = hold.issue(Terms { uses: options.uses, deadline, issuer: session.pid(), in_reply: false })?;
         if deadline != 0
             && let Some(link) = session.link()
         {

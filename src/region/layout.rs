@@ -211,8 +211,9 @@ shared_struct! {
         16 deadline: AtomicU64,
         /// Pid of the issuer.
         24 issuer: AtomicU32,
-        28 reserved: AtomicU32,
-        32 reserved_2: [AtomicU64; 4],
+        /// 1 if it stands for a reference in a reply: it is nobody's once the broker that sent it is dead.
+        28 in_reply: AtomicU32,
+        32 reserved: [AtomicU64; 4],
     }
 }
 

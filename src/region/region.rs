@@ -59,11 +59,7 @@ impl Region {
         }
         write_text(&header.name, name);
         header.created_at.store(clock::unix_seconds(), Ordering::Relaxed);
-        set(&header.epoch, 1);
-        let pid = std::process::id();
-        set(&header.broker_pid, pid);
-        header.broker_start.store(process::start_time(pid).unwrap_or(0), Ordering::Relaxed);
-        set(&header.broker_state, BrokerState::Starting as u32);
+        region.announce_broker();
         // Release: whoever sees the magic sees the header.
         header.magic.store(MAGIC, Ordering::Release);
         Ok(region)
@@ -106,6 +102,25 @@ impl Region {
         Ok(region)
     }
 
+    /// Says that this process is its broker from now on, and not ready yet.
+    pub(crate) fn announce_broker(&self) {
+        let (header, pid) = (self.header(), std::process::id());
+        header.broker_state.store(BrokerState::Starting as u32, Ordering::Relaxed);
+        header.broker_start.store(process::start_time(pid).unwrap_or(0), Ordering::Relaxed);
+        header.broker_pid.store(pid, Ordering::Release);
+        header.epoch.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Has the named segment behind it removed when it is unmapped.
+    pub(crate) fn own_segment(&mut self) {
+        self.memory.own_segment();
+    }
+
+    /// See [`Memory::is_sealed`].
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.memory.is_sealed()
+    }
+
     /// Maps a region that came over a socket.
     pub(crate) fn of_descriptor(fd: OwnedFd) -> Result<Self> {
         Self::open(Memory::of_descriptor(fd)?)
@@ -126,6 +141,15 @@ impl Region {
     /// Bytes of memory that the region takes at this moment, tables included.
     pub(crate) fn resident(&self) -> u64 {
         self.memory.resident()
+    }
+
+    /// Start and length of the parts of the heap that have memory, from the heap's start.
+    pub(crate) fn resident_heap(&self) -> impl Iterator<Item = (u64, u64)> {
+        let heap = self.map.heap;
+        self.memory
+            .resident_in(heap..self.map.end)
+            .into_iter()
+            .map(move |part| (part.start - heap, part.end - part.start))
     }
 
     /// Reserves memory, so that touching it can't fail. See [`Memory::reserve`].
@@ -204,6 +228,37 @@ impl Region {
         self.memory.reserve(row + self.map.row_map + page * PAGE, PAGE)?;
         word.fetch_or(1 << (page % 64), Ordering::Release);
         Ok(())
+    }
+
+    /// Reserves the page map of a row, which every look at the row reads.
+    pub(crate) fn reserve_row(&self, session: SessionIndex) -> Result<()> {
+        let row = self
+            .row(session)
+            .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, format!("there is no session {}", session.0)))?;
+        self.memory.reserve(row, self.map.row_map)
+    }
+
+    /// The cells of a row that were ever used, and more of their pages.
+    pub(crate) fn reserved_cells(&self, session: SessionIndex) -> impl Iterator<Item = (SlotIndex, &AtomicU64)> {
+        let words = (0..self.row_map_words()).filter_map(move |word| {
+            // Acquire: pairs with the release in `reserve_cell`.
+            Some((word, self.row_map_word(session, word)?.load(Ordering::Acquire)))
+        });
+        let pages = words
+            .flat_map(|(word, bits)| (0..64).filter(move |bit| bits & 1 << bit != 0).map(move |bit| word * 64 + bit));
+        pages
+            .flat_map(|page| page * CELLS_A_PAGE..(page + 1) * CELLS_A_PAGE)
+            .map(|index| SlotIndex(index as u32))
+            .filter_map(move |slot| Some((slot, self.cell(session, slot)?)))
+    }
+
+    /// Gives the memory of a row back. Its cells are zero.
+    pub(crate) fn clear_row(&self, session: SessionIndex) {
+        let Some(row) = self.row(session) else { return };
+        for word in (0..self.row_map_words()).filter_map(|word| self.row_map_word(session, word)) {
+            word.store(0, Ordering::Release);
+        }
+        self.memory.give_back(row + self.map.row_map, self.map.row - self.map.row_map);
     }
 
     /// Words of the page map of a row.

@@ -17,6 +17,13 @@ pub(crate) trait Link: Send + Sync {
     fn returned(&self);
     /// A ticket expires at this time of the boot clock. One way.
     fn deadline(&self, at: u64);
+    /// Has kept, in the broker itself, what brings an object back.
+    fn keep(&self, object: ObjectId, snapshot: &[u8]) -> Result<()> {
+        Err(Error::new(
+            ErrorKind::Refused,
+            format!("only its broker keeps {} bytes for object {object}", snapshot.len()),
+        ))
+    }
     /// Has a call made in the broker. `read` gets the bytes of the result while the references in it still stand for it.
     fn call(&self, session: &Arc<Session>, ask: Ask<'_>, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
 }
@@ -81,6 +88,11 @@ impl Session {
     /// Gives the session its way to the broker, once.
     pub(crate) fn set_link(&self, link: Box<dyn Link>) {
         let _ = self.link.set(link);
+    }
+
+    /// See [`Link::keep`].
+    pub(crate) fn keep(&self, object: ObjectId, snapshot: &[u8]) -> Result<()> {
+        self.link().map_or(Ok(()), |link| link.keep(object, snapshot))
     }
 
     pub(crate) fn link(&self) -> Option<&dyn Link> {

@@ -3,11 +3,12 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::{MemfdFlags, Mode, SealFlags};
+use rustix::fs::{MemfdFlags, Mode, SealFlags, SeekFrom};
 use rustix::mm::Advice;
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
@@ -78,6 +79,19 @@ impl Memory {
             other => Error::new(ErrorKind::Os, format!("cannot create segment {name}: {other}")).caused_by(other),
         })?;
         Self::of_segment(shmem, name)
+    }
+
+    /// Removes the segment when this mapping of it is dropped.
+    pub(crate) fn own_segment(&mut self) {
+        if let Mapping::Segment(shmem) = &mut self.mapping {
+            shmem.set_owner(true);
+        }
+    }
+
+    /// Whether the file is a memfd that can neither shrink nor grow, so that no touch of it can fail for the file's end.
+    pub(crate) fn is_sealed(&self) -> bool {
+        rustix::fs::fcntl_get_seals(&self.file)
+            .is_ok_and(|seals| seals.contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL))
     }
 
     /// Maps an existing segment of this user, without becoming its owner.
@@ -151,6 +165,28 @@ impl Memory {
     pub(crate) fn resident(&self) -> u64 {
         use std::os::unix::fs::MetadataExt;
         self.file.metadata().map_or(0, |metadata| metadata.blocks() * 512)
+    }
+
+    /// The parts of a range that have memory, in order; all of it where the file system can't tell.
+    pub(crate) fn resident_in(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let seek = |from| rustix::fs::seek(&self.file, from);
+        let mut found = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
+            let start = match seek(SeekFrom::Data(at)) {
+                Ok(start) => start,
+                // No data behind this place.
+                Err(rustix::io::Errno::NXIO) => break,
+                Err(_) => at,
+            };
+            let end = seek(SeekFrom::Hole(start)).unwrap_or(range.end).min(range.end);
+            if start >= end {
+                break;
+            }
+            found.push(start..end);
+            at = end;
+        }
+        found
     }
 
     fn pages(&self, offset: u64, len: u64) -> Option<(*mut std::ffi::c_void, usize)> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use parking_lot::Mutex;
-use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::fs::{FlockOperation, Mode, fcntl_lock};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -50,6 +50,23 @@ pub(crate) fn segment_name(name: &str) -> String {
     format!("/sharehold-{}-{name}", rustix::process::geteuid().as_raw())
 }
 
+/// Whether there is a segment of this name.
+pub(crate) fn segment_exists(segment: &str) -> Result<bool> {
+    match rustix::shm::open(segment, rustix::shm::OFlags::RDONLY, Mode::empty()) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(Error::os(format!("look for the segment {segment}"), error)),
+    }
+}
+
+/// Removes a segment, if it is there. Who has it mapped keeps it.
+pub(crate) fn remove_segment(segment: &str) -> Result<()> {
+    match rustix::shm::unlink(segment) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(Error::os(format!("remove the segment {segment}"), error)),
+    }
+}
+
 /// The names of all brokers that have a socket here, alive or not.
 pub(crate) fn names() -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(directory())
@@ -70,6 +87,7 @@ pub(crate) struct Claim {
     _file: File,
     lock_path: PathBuf,
     socket_path: PathBuf,
+    is_successor: bool,
 }
 
 impl Claim {
@@ -119,9 +137,13 @@ impl Claim {
             .and_then(|()| writeln!(&file, "{}", std::process::id()))
             .map_err(|error| Error::os(format!("write {}", lock_path.display()), error))?;
         here.insert(lock_path.clone());
-        let claim = Self { _file: file, lock_path, socket_path: directory.join(format!("{name}.sock")) };
+        let socket_path = directory.join(format!("{name}.sock"));
+        let mut claim = Self { _file: file, lock_path, socket_path, is_successor: false };
         match fs::remove_file(&claim.socket_path) {
-            Ok(()) => tracing::info!(socket = %claim.socket_path.display(), "removed the socket of a dead broker"),
+            Ok(()) => {
+                tracing::info!(socket = %claim.socket_path.display(), "removed the socket of a dead broker");
+                claim.is_successor = true;
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::os(format!("remove {}", claim.socket_path.display()), error)),
         }
@@ -130,6 +152,11 @@ impl Claim {
 
     pub(crate) fn socket_path(&self) -> &Path {
         &self.socket_path
+    }
+
+    /// Whether an earlier broker of this name has died instead of ending in order.
+    pub(crate) fn is_successor(&self) -> bool {
+        self.is_successor
     }
 }
 

@@ -93,10 +93,19 @@ fn receive(socket: &UnixStream, buffer: &mut Vec<u8>, flags: RecvFlags) -> io::R
 
 /// Receives into `buffer`, and a descriptor if one comes along.
 pub(crate) fn receive_some_with(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    receive_with(socket, buffer, RecvFlags::CMSG_CLOEXEC)
+}
+
+/// As [`receive_some_with`], but never waits.
+pub(crate) fn receive_now_with(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    receive_with(socket, buffer, RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT)
+}
+
+fn receive_with(socket: &UnixStream, buffer: &mut [u8], flags: RecvFlags) -> io::Result<(usize, Option<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
-        match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+        match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags) {
             Err(rustix::io::Errno::INTR) => {}
             other => break other.map_err(io::Error::from)?,
         }
@@ -113,6 +122,12 @@ pub(crate) fn is_hung_up(socket: impl AsFd) -> bool {
     let mut polled = [PollFd::new(&socket, PollFlags::RDHUP)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
+/// Waits until the other end, or this process, has closed.
+pub(crate) fn wait_hung_up(socket: impl AsFd) {
+    let mut polled = [PollFd::new(&socket, PollFlags::RDHUP)];
+    while matches!(poll(&mut polled, None), Err(rustix::io::Errno::INTR)) {}
 }
 
 /// Waits until the socket can be read, or the deadline is over (then false).

@@ -137,6 +137,17 @@ pub(crate) fn remove(region: &Region, lane: &AtomicU32, found: &Published) {
     counting.check(found.object.slot(), lane);
 }
 
+/// Gives up the entries that a dead broker was writing. Their pins are put right by an audit. Broker only.
+pub(crate) fn abandon(region: &Region) {
+    for index in 0..region.capacities().names {
+        let Some(entry) = region.name(index) else { continue };
+        if entry.word.load(Ordering::Relaxed) as u32 == BUSY {
+            set(entry, REMOVED);
+            shorten(region, index);
+        }
+    }
+}
+
 /// Turns removed entries at the end of a run into empty ones, so that searches stay short.
 fn shorten(region: &Region, from: u32) {
     let count = region.capacities().names;

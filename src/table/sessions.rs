@@ -3,7 +3,7 @@
 use super::counting::SessionState;
 use crate::region::layout::SessionEntry;
 use crate::region::region::{read_text, write_text};
-use crate::region::{Generation, Region, SessionIndex};
+use crate::region::{Generation, Region, SessionIndex, SlotIndex};
 use crate::sync::Owner;
 use crate::sync::atomic::Ordering;
 use crate::sys::{clock, process};
@@ -60,6 +60,11 @@ pub(crate) fn attached(region: &Region) -> impl Iterator<Item = SessionRecord> {
     (0..region.capacities().sessions as u16)
         .filter_map(|index| read(region, SessionIndex(index)))
         .filter(|record| record.state != SessionState::Free)
+}
+
+/// Whether a lane of the session names the slot.
+pub(crate) fn names(region: &Region, index: SessionIndex, slot: SlotIndex) -> bool {
+    region.session(index).is_some_and(|entry| entry.lanes.iter().any(|lane| lane.load(Ordering::Acquire) == slot.0 + 1))
 }
 
 /// Whether the owner of a lock is gone: its session has ended, or its process has, whatever the broker says.

@@ -74,6 +74,8 @@ pub(crate) struct Terms {
     pub(crate) deadline: u64,
     /// Pid of the issuer.
     pub(crate) issuer: u32,
+    /// See [`TicketEntry::in_reply`].
+    pub(crate) in_reply: bool,
 }
 
 /// What a ticket that can be redeemed still has.
@@ -84,6 +86,7 @@ pub(crate) struct LiveTicket {
     pub(crate) uses: u32,
     pub(crate) deadline: u64,
     pub(crate) issuer: u32,
+    pub(crate) in_reply: bool,
 }
 
 /// Why a redemption got nothing.
@@ -117,6 +120,7 @@ pub(crate) fn issue(
         entry.object.store(id.to_bits(), Ordering::Relaxed);
         entry.deadline.store(terms.deadline, Ordering::Relaxed);
         entry.issuer.store(terms.issuer, Ordering::Relaxed);
+        entry.in_reply.store(u32::from(terms.in_reply), Ordering::Relaxed);
         // Release: whoever sees the ticket live sees its fields. Nobody else changes the word of an entry that is being built.
         entry.word.store(word.live(terms.uses).0, Ordering::Release);
         Ok(TicketPlace { index, serial: word.serial() })
@@ -260,6 +264,7 @@ fn read(region: &Region, index: u32) -> Option<LiveTicket> {
         uses,
         deadline: entry.deadline.load(Ordering::Relaxed),
         issuer: entry.issuer.load(Ordering::Relaxed),
+        in_reply: entry.in_reply.load(Ordering::Relaxed) != 0,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
+use syn::spanned::Spanned;
 use syn::{Attribute, Ident, Meta};
 
 use super::model::{Class, Constructor, Method, References};
@@ -170,11 +171,14 @@ fn class_trait(class: &Class) -> TokenStream {
 fn entries(class: &Class) -> TokenStream {
     let builder = local("builder");
     let internal = class.internal.then(|| quote!(let #builder = #builder.internal();));
+    let own = &class.own;
+    // The compiler says at the type that it lacks the trait.
+    let snapshot = class.snapshot.then(|| quote_spanned!(own.span()=> let #builder = #builder.snapshot();));
     let constructor = class.constructor.as_ref().map(|constructor| constructor_entry(class, constructor));
     let methods = class.methods.iter().map(|method| method_entry(class, method));
     let references = class.references.as_ref().map(|references| references_entry(class, references));
     let debug = debug_entry(class);
-    quote!(#internal #constructor #(#methods)* #references #debug)
+    quote!(#internal #snapshot #constructor #(#methods)* #references #debug)
 }
 
 fn constructor_entry(class: &Class, constructor: &Constructor) -> TokenStream {

@@ -4,13 +4,14 @@ use proc_macro2::TokenStream;
 use syn::parse::Parser;
 use syn::{Ident, LitStr, Result};
 
-const OPTIONS: &str = "the options are name = \"...\", proxy = Name and internal";
+const OPTIONS: &str = "the options are name = \"...\", proxy = Name, internal and snapshot";
 
 #[derive(Default)]
 pub(super) struct Options {
     pub(super) name: Option<String>,
     pub(super) proxy: Option<Ident>,
     pub(super) internal: bool,
+    pub(super) snapshot: bool,
 }
 
 impl Options {
@@ -23,6 +24,8 @@ impl Options {
                 options.proxy = Some(meta.value()?.parse()?);
             } else if meta.path.is_ident("internal") {
                 options.internal = true;
+            } else if meta.path.is_ident("snapshot") {
+                options.snapshot = true;
             } else {
                 return Err(meta.error(OPTIONS));
             }

@@ -14,7 +14,10 @@ use crate::size;
 #[command(after_help = "Examples:
   sharehold serve
   sharehold serve --name prices --capacity 64G
-  sharehold serve --name prices --segment   # can still be checked after it was killed
+  sharehold serve --name prices --segment   # outlives its broker, also if no client does
+
+A broker that follows one that was killed takes its objects over: from the segment, or from the
+clients that are still there.
 
 A program connects with Manager::connect(\"prices\").")]
 pub(crate) struct Serve {
@@ -39,6 +42,9 @@ pub(crate) struct Serve {
     /// Keep the objects in a named POSIX segment, which outlives a broker that is killed.
     #[arg(long)]
     segment: bool,
+    /// Begin empty, also where a broker of this name was killed and its objects could be taken over.
+    #[arg(long)]
+    fresh: bool,
 }
 
 impl Serve {
@@ -61,6 +67,9 @@ impl Serve {
         }
         if self.segment {
             broker = broker.backing(Backing::Segment);
+        }
+        if self.fresh {
+            broker = broker.fresh();
         }
         broker.serve_with(|name| {
             let pid = std::process::id();

@@ -228,7 +228,7 @@ fn a_constructor_makes_the_object_or_finds_one() {
 #[test]
 fn options_name_the_class_and_the_proxy() {
     let code = generated(
-        quote!(name = "Glass", proxy = Eye, internal),
+        quote!(name = "Glass", proxy = Eye, internal, snapshot),
         quote!(
             pub fn new() -> Self {}
         ),
@@ -247,7 +247,8 @@ fn options_name_the_class_and_the_proxy() {
                 const NAME: &'static str = "Glass";
                 type Proxy = Eye;
             ),
-            quote!(::sharehold::ClassBuilder::<Lens>::new("Glass"); let builder = builder.internal();),
+            quote!(::sharehold::ClassBuilder::<Lens>::new("Glass"); let builder = builder.internal();
+                let builder = builder.snapshot();),
         ],
     );
 }

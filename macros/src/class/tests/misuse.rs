@@ -178,7 +178,10 @@ fn one_method_tells_what_an_object_holds() {
 #[test]
 fn options_are_the_known_ones() {
     for options in ["title = \"x\"", "hidden", "internal, hidden"] {
-        assert_eq!(faults(options, "impl Lens {}"), ["the options are name = \"...\", proxy = Name and internal"]);
+        assert_eq!(
+            faults(options, "impl Lens {}"),
+            ["the options are name = \"...\", proxy = Name, internal and snapshot"]
+        );
     }
 }
 

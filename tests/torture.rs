@@ -1,21 +1,28 @@
-//! Clients are killed at random while they create, publish, look up, hand over, call and drop, with canaries in every payload. In the end no byte was wrong,
-//! nothing is left, and the region is clean.
+//! Clients, and the broker, are killed at random while they create, publish, look up, hand over, call and drop, with canaries in every payload. In the end no byte was
+//! wrong, nothing is left, and the region is clean.
 //!
-//! `SHAREHOLD_TORTURE_SECONDS` says for how long; `just torture` runs it for ten minutes.
+//! `SHAREHOLD_TORTURE_SECONDS` says for how long; `just torture` runs it for ten minutes. With the feature `planted-bug`, which clears payloads before death is
+//! published, the same tests must fail: `just planted`.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
 
 mod common;
 
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Actor, eventually, listen, role, say};
-use sharehold::{Array, Datum, Dict, ErrorKind, List, Manager, Proxy, Result, Ticket, TicketOptions, Value, check};
+use sharehold::{
+    Array, Backing, Broker, Datum, Dict, ErrorKind, List, Manager, Proxy, Result, Ticket, TicketOptions, Value, Weak,
+    check,
+};
 
 const NAMES: u64 = 6;
 const WORKERS: usize = 3;
 /// Longer than a hand-over takes, short enough for the end to be soon.
 const TICKET_LIFE: Duration = Duration::from_secs(2);
+/// As long as a broker keeps the references in the replies of its predecessor.
+const REPLY_LIFE: Duration = Duration::from_secs(10);
 
 /// A small generator: the same seed gives the same run of one process.
 struct Random(u64);
@@ -55,8 +62,18 @@ fn verify(array: &Array<u64>) {
     }
 }
 
+/// Takes arrays up again, by their ids alone, while others let go of them: what is got is whole.
+fn catch(dropped: &Receiver<Weak<Array<u64>>>) {
+    for weak in dropped {
+        for _ in 0..50 {
+            let Some(array) = weak.upgrade() else { break };
+            verify(&array);
+        }
+    }
+}
+
 fn work(broker: &str, seed: u64) {
-    let manager = Manager::connect(broker).expect("connected");
+    let manager = Manager::connect_within(broker, common::PATIENCE).expect("connected");
     let mut random = Random(seed | 1);
     let inbox: Arc<Mutex<Vec<String>>> = Arc::default();
     let post = Arc::clone(&inbox);
@@ -66,9 +83,11 @@ fn work(broker: &str, seed: u64) {
         }
         std::process::exit(0);
     });
+    let (dropping, dropped) = channel();
+    std::thread::spawn(move || catch(&dropped));
     let counter: Value<[u64; 8]> = manager.lookup("counter").expect("found");
     let board: Array<u64> = manager.lookup("board").expect("found");
-    let shelf: List = manager.lookup("shelf").expect("found");
+    let mut shelf: List = manager.lookup("shelf").expect("found");
     let mut held: Vec<Array<u64>> = Vec::new();
     say("ready");
     loop {
@@ -86,12 +105,20 @@ fn work(broker: &str, seed: u64) {
                 | ErrorKind::TicketExpired
                 | ErrorKind::MethodFailed
                 | ErrorKind::Poisoned => {}
+                // The broker was killed. The next one has another shelf.
+                ErrorKind::BrokerGone => std::thread::yield_now(),
+                ErrorKind::Lost => {
+                    if let Ok(another) = manager.lookup("shelf") {
+                        shelf = another;
+                    }
+                }
                 _ => say(format!("ERROR {error:?}")),
             }
         }
         held.iter().for_each(verify);
         if held.len() > 12 {
-            held.swap_remove(random.below(held.len() as u64) as usize);
+            let array = held.swap_remove(random.below(held.len() as u64) as usize);
+            let _ = dropping.send(array.downgrade());
         }
     }
 }
@@ -184,40 +211,68 @@ fn call(manager: &Manager, random: &mut Random, shelf: &List, held: &mut Vec<Arr
 
 #[test]
 fn perform_role() {
-    if let Some((role, arguments)) = role() {
-        assert_eq!(role, "work");
-        work(&arguments[0], arguments[1].parse().expect("a seed"));
+    let Some((role, arguments)) = role() else { return };
+    match role.as_str() {
+        "work" => work(&arguments[0], arguments[1].parse().expect("a seed")),
+        "serve" => {
+            let backing = if arguments[1] == "segment" { Backing::Segment } else { Backing::Memfd };
+            let broker = Broker::builder().name(&arguments[0]).capacity(512 << 20).backing(backing);
+            broker.serve_with(|_| say("serving")).expect("served");
+        }
+        other => panic!("there is no role {other}"),
     }
 }
 
-#[test]
-fn random_kills_leave_no_wrong_byte_no_leak_and_a_clean_region() {
-    let seconds = std::env::var("SHAREHOLD_TORTURE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
-    let until = Instant::now() + Duration::from_secs(seconds);
-    let manager = Manager::builder().capacity(512 << 20).start().expect("started");
+fn seconds(usual: u64) -> Duration {
+    let asked = std::env::var("SHAREHOLD_TORTURE_SECONDS").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(asked.unwrap_or(usual))
+}
+
+fn serve(name: &str, backing: &str) -> Actor {
+    let broker = Actor::start("serve", &[name, backing]);
+    assert_eq!(broker.hear(), "serving");
+    broker
+}
+
+/// Kills one process after another until the time is over, then looks at what is left. Every so many kills it is the broker's turn.
+fn torture(backing: &str, broker_every: Option<u64>, time: Duration) {
+    let until = Instant::now() + time;
+    let name = format!("torture-{backing}-{}-{}", broker_every.unwrap_or(0), std::process::id());
+    let mut broker = serve(&name, backing);
+    let manager = Manager::connect(&name).expect("connected");
     let counter = manager.value([0_u64; 8]).expect("room");
     let board = manager.array(&[0_u64; 64]).expect("room");
     manager.publish("counter", &counter).expect("published");
     manager.publish("board", &board).expect("published");
-    let shelf = List::new(&manager).expect("room");
+    let mut shelf = List::new(&manager).expect("room");
     manager.publish("shelf", &shelf).expect("published");
     let mut random = Random(0x5eed);
     let start = |random: &mut Random| {
-        let actor = Actor::start("work", &[manager.name(), &random.below(u64::MAX).to_string()]);
+        let actor = Actor::start("work", &[&name, &random.below(u64::MAX).to_string()]);
         assert_eq!(actor.hear(), "ready");
         actor
     };
     let mut workers: Vec<Actor> = (0..WORKERS).map(|_| start(&mut random)).collect();
-    let (mut kills, mut tickets) = (0, 0);
+    let (mut kills, mut brokers, mut tickets) = (0, 0, 0);
     while Instant::now() < until {
         // The time of a kill is set by how many messages pass, which is as random as their order.
         for _ in 0..random.below(40) {
             let from = random.below(WORKERS as u64) as usize;
             let heard = workers[from].hear();
-            let Some(ticket) = heard.strip_prefix("TICKET ") else { panic!("after {kills} kills: {heard}") };
+            let Some(ticket) = heard.strip_prefix("TICKET ") else {
+                panic!("after {kills} kills, {brokers} of the broker: {heard}")
+            };
             tickets += 1;
             let to = random.below(WORKERS as u64) as usize;
             workers[to].tell(ticket);
+        }
+        if broker_every.is_some_and(|every| random.below(every) == 0) {
+            broker.kill();
+            broker = serve(&name, backing);
+            brokers += 1;
+            eventually("the session is back", || manager.stats().is_ok());
+            shelf = List::new(&manager).expect("room");
+            manager.publish_over("shelf", &shelf).expect("published");
         }
         let victim = random.below(WORKERS as u64) as usize;
         let fresh = start(&mut random);
@@ -226,7 +281,8 @@ fn random_kills_leave_no_wrong_byte_no_leak_and_a_clean_region() {
     }
     workers.into_iter().for_each(Actor::kill);
     eventually("the dead are swept", || manager.stats().expect("stats").sessions == 2);
-    let soon = Instant::now() + 2 * TICKET_LIFE;
+    // What a dead broker had on the way to a client is given up after a while.
+    let soon = Instant::now() + 2 * TICKET_LIFE + if brokers > 0 { REPLY_LIFE } else { Duration::ZERO };
     eventually("their tickets have expired", || {
         let tickets = manager.tickets().expect("tickets");
         assert!(
@@ -249,8 +305,21 @@ fn random_kills_leave_no_wrong_byte_no_leak_and_a_clean_region() {
     // What the shelf and the cycles held is given back by another thread of the broker.
     eventually("nothing is left", || manager.number_of_objects().expect("a number") == 0);
     assert_eq!(manager.stats().expect("stats").heap_used, 0, "memory leaked after {kills} kills");
+    manager.shutdown().expect("it serves");
+    broker.end();
     let changes = seen[0];
     say(format!(
-        "{kills} kills, {tickets} tickets, {changes} changes, {shelved} on the shelf, {collected} in cycles: no wrong byte, no leak, clean"
+        "{backing}: {kills} kills, {brokers} of the broker, {tickets} tickets, {changes} changes, {shelved} on the shelf, {collected} in cycles: no wrong byte, no leak, clean"
     ));
+}
+
+#[test]
+fn random_kills_of_clients_leave_no_wrong_byte_no_leak_and_a_clean_region() {
+    torture("memfd", None, seconds(5));
+}
+
+#[test]
+fn random_kills_of_clients_and_brokers_leave_no_wrong_byte_no_leak_and_a_clean_region() {
+    torture("memfd", Some(4), seconds(10));
+    torture("segment", Some(4), seconds(10));
 }

@@ -159,14 +159,18 @@ impl Grants {
         }
     }
 
-    /// Frees a slot that was granted and not claimed, or is dead, unless its winner `returns` it.
-    pub(super) fn settle(&mut self, index: SlotIndex, returns: impl FnOnce(SessionIndex) -> bool) {
-        let Some(refs) = self.region.slot(index).map(|slot| Refs(slot.refs.load(Ordering::Acquire))) else { return };
+    /// Frees a slot that was granted and not claimed, or is dead, unless it is `returned` by its winner. Returns whether it will be.
+    pub(super) fn settle(&mut self, index: SlotIndex, returned: impl FnOnce(SessionIndex) -> bool) -> bool {
+        let Some(refs) = self.region.slot(index).map(|slot| Refs(slot.refs.load(Ordering::Acquire))) else {
+            return false;
+        };
         match refs.state() {
             State::Granted(_) => self.withdraw(Pending { slot: index, refs }),
-            State::Dead(winner) if !returns(winner) => self.finish(index, winner),
+            State::Dead(winner) if returned(winner) => return true,
+            State::Dead(winner) => self.finish(index, winner),
             _ => {}
         }
+        false
     }
 
     /// The hosted objects that have died since this was last asked.

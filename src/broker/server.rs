@@ -637,6 +637,7 @@ impl Server {
     fn audit_due(&mut self) {
         if !self.due.is_empty() {
             let due: Vec<SlotIndex> = std::mem::take(&mut self.due).into_iter().collect();
+            self.due.extend(adopt::finish_unannounced(&self.host, &due));
             self.audit(&due);
         }
     }

@@ -289,6 +289,17 @@ impl Region {
         Some(unsafe { self.memory.base().add(offset.0 as usize) })
     }
 
+    /// Clears the payload of a slot: see the feature `planted-bug`.
+    #[cfg(feature = "planted-bug")]
+    pub(crate) fn clear_payload(&self, index: SlotIndex) {
+        let Some(slot) = self.slot(index) else { return };
+        let len = slot.len.load(Ordering::Relaxed);
+        if let Some(payload) = self.payload(Offset(slot.offset.load(Ordering::Relaxed)), len) {
+            // SAFETY: inside the mapping, as checked. That others may read it meanwhile is the mistake that is planted.
+            unsafe { payload.write_bytes(0, len as usize) };
+        }
+    }
+
     /// The id of the object that a slot is for now.
     pub(crate) fn id_of(&self, index: SlotIndex) -> Option<ObjectId> {
         let generation = self.slot(index)?.generation.load(Ordering::Acquire);

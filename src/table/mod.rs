@@ -39,6 +39,11 @@ impl Counts for Region {
     fn returned(&self) -> &AtomicU32 {
         &self.header().returned
     }
+
+    #[cfg(feature = "planted-bug")]
+    fn clear_payload(&self, slot: SlotIndex) {
+        Region::clear_payload(self, slot);
+    }
 }
 
 // Of `counting`, whose source `tests/interleavings` compiles with other atomics.

@@ -4,6 +4,8 @@
 //! [`mailbox`] what those want from the loop. [`grants`] has the books, [`sweep`] the end of a session, [`collect`] finds cycles, [`child`] is the way in which a
 //! program becomes the broker of another.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod alone;
 mod callers;
 pub(crate) mod child;
 mod collect;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -61,10 +61,11 @@ impl Connections {
         read: impl FnOnce(&[u8]) -> Result<R>,
     ) -> Result<R> {
         let limits = scope::current();
-        let mut connection = self.connection()?;
+        let patience = limits.left().into_iter().chain(patience).min();
+        let mut connection = self.connection(patience)?;
         let watched = limits.watch(connection.stream());
         if limits.is_cancelled() {
-            return Err(cancelled());
+            return Err(scope::cancelled());
         }
         let (answer, whole) = match connection.call(request, body, patience) {
             // What can't be read may hold references: closing the connection has the broker cancel them.
@@ -73,7 +74,7 @@ impl Connections {
                 let whole = read.is_ok();
                 (read, whole)
             }
-            Err(_) if limits.is_cancelled() => (Err(cancelled()), false),
+            Err(_) if limits.is_cancelled() => (Err(scope::cancelled()), false),
             // An answer came, so the connection is in order; after these, none did, or nobody knows to what.
             Err(error) => {
                 let whole = !matches!(
@@ -102,7 +103,8 @@ impl Connections {
         }
     }
 
-    fn connection(&self) -> Result<Connection> {
+    /// One that nobody uses, or a new one, for which the broker is waited for at most so long.
+    fn connection(&self, patience: Option<Duration>) -> Result<Connection> {
         if !self.fork.is_ours() {
             return Err(Error::new(ErrorKind::Forked, "this manager was inherited through fork and does nothing here")
                 .help("connect in the child"));
@@ -118,7 +120,8 @@ impl Connections {
             _ => error,
         })?;
         let join = Join { token: self.token, session: u32::from(self.session.0), reserved: 0 };
-        connection.call(Request::Join, &[bytemuck::bytes_of(&join)], Some(PATIENCE))?;
+        let patience = patience.map_or(PATIENCE, |patience| patience.min(PATIENCE));
+        connection.call(Request::Join, &[bytemuck::bytes_of(&join)], Some(patience))?;
         Ok(connection)
     }
 
@@ -158,16 +161,10 @@ impl Link for Line {
     }
 
     fn call(&self, session: &Arc<Session>, ask: Ask<'_>, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let deadline = scope::current().deadline;
-        let patience = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         call::outgoing(session, &*self.0, ask, |kind, body| {
-            self.0.ask(kind, body, patience, |answer| call::read_result(session, answer, read))
+            self.0.ask(kind, body, None, |answer| call::read_result(session, answer, read))
         })
     }
-}
-
-fn cancelled() -> Error {
-    Error::new(ErrorKind::Cancelled, "the call was cancelled")
 }
 
 impl Drop for Line {

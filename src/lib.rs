@@ -32,6 +32,10 @@ mod class;
 mod client;
 mod control;
 mod error;
+/// What the fuzz targets in `tests/fuzz` run. Not in any other build.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod heap;
 mod object;
 mod region;

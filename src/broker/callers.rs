@@ -13,6 +13,7 @@ use super::host::Host;
 use super::mailbox::{Errand, Left, Mailbox};
 use super::peer::{Asked, Connection};
 use crate::class::frame::{self, Caller};
+use crate::control::message::Request;
 use crate::control::{call, message};
 use crate::error::{Error, ErrorKind};
 use crate::object::transit::Written;
@@ -183,21 +184,29 @@ impl Callers {
 /// Executes a call and sends what came of it. An error says what the client did wrong, or that it is gone.
 fn answer(host: &Arc<Host>, connection: &mut Connection, asked: &Asked) -> Result<(), String> {
     host.settle(connection);
-    let session = host.session();
-    let result =
-        call::incoming(session, asked.request, asked.body(), |ask| host.execute(ask, false)).and_then(|mut written| {
-            let ready = call::reply(session, &**host, asked.request, asked.id, &mut written);
-            connection.issued = std::mem::take(&mut written.issued);
-            ready.map(|()| written.bytes)
-        });
-    let (bytes, fault) = match result {
-        Ok(bytes) => (bytes, None),
+    let (bytes, fault) = match execute(host, asked.request, asked.id, asked.body()) {
+        Ok(written) => {
+            connection.issued = written.issued;
+            (written.bytes, None)
+        }
         Err(error) => {
-            Written::cancel(&std::mem::take(&mut connection.issued), session);
             let fault = (error.kind() == ErrorKind::Protocol).then(|| error.message().to_owned());
             (message::failure(asked.id, &error), fault)
         }
     };
     socket::send_all(&connection.stream, &bytes).map_err(|error| Error::os("send a reply", error).to_string())?;
     fault.map_or(Ok(()), Err)
+}
+
+/// Executes a call. The reply is a whole message.
+pub(super) fn execute(host: &Arc<Host>, request: Request, id: u64, body: &[u8]) -> crate::error::Result<Written> {
+    let session = host.session();
+    let mut written = call::incoming(session, request, body, |ask| host.execute(ask, false))?;
+    match call::reply(session, &**host, request, id, &mut written) {
+        Ok(()) => Ok(written),
+        Err(error) => {
+            Written::cancel(&written.issued, session);
+            Err(error)
+        }
+    }
 }

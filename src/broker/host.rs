@@ -23,7 +23,7 @@ use crate::control::{Channel, PATIENCE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::proxy::sealed::Typed;
 use crate::object::transit::{self, Written};
-use crate::object::{Array, Kind, Object, Proxy};
+use crate::object::{Array, Kind, Object, Proxy, scope};
 use crate::region::{ObjectId, Region, SessionIndex};
 use crate::session::{Ask, Hold, Link, Session};
 use crate::sync::atomic::Ordering;
@@ -453,6 +453,7 @@ impl Link for Inside {
     fn call(&self, session: &Arc<Session>, ask: Ask<'_>, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let host =
             self.0.upgrade().ok_or_else(|| Error::new(ErrorKind::BrokerGone, "the broker of this object has ended"))?;
+        scope::current().check()?;
         let written = host.enter(|| host.execute(ask, true))?;
         let done = read(written.value());
         if done.is_err() {

@@ -5,6 +5,8 @@
 //! program becomes the broker of another.
 
 mod adopt;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod alone;
 mod callers;
 pub(crate) mod child;
 mod collect;

@@ -462,7 +462,7 @@ impl Server {
         let attached =
             self.sessions.get_mut(&index).filter(|attached| is_known && attached.pid == pid && !attached.is_connected);
         let attached = attached.ok_or_else(|| {
-            Error::new(ErrorKind::BrokerGone, "this session has ended: the broker was told that its process is gone")
+            Error::new(ErrorKind::Refused, "this session has ended: the broker was told that its process is gone")
         })?;
         attached.is_connected = true;
         let token = attached.token;
@@ -482,7 +482,7 @@ impl Server {
     fn adopt(&mut self, descriptor: OwnedFd) -> Result<()> {
         let is_used = !self.sessions.is_empty() || self.region.header().granted.load(Ordering::Relaxed) != 0;
         if is_used {
-            return Err(Error::new(ErrorKind::BrokerGone, "a new broker of this name has begun with an empty region")
+            return Err(Error::new(ErrorKind::Refused, "a new broker of this name has begun with an empty region")
                 .help("what is held can still be read; connect again for the rest"));
         }
         let region = Region::of_descriptor(descriptor)?;

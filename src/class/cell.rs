@@ -86,19 +86,23 @@ impl<T> Cell<T> {
             None => wait(id, || self.lock.try_write_for(LOOK))?,
         };
         self.check(id)?;
-        let mut guard = PoisonOnPanic { guard, poisoned: &self.poisoned };
-        let object = guard.guard.as_mut().ok_or_else(|| tickets::gone(id))?;
-        let _held = frame::hold(id, true);
-        let result = work(object);
-        let Some(keeping) = &self.keeping else { return result };
-        // Also after an error: the method may have changed something before it.
-        let kept = (keeping.save)(session, object).and_then(|bytes| session.keep(id, &bytes));
-        result.and_then(|result| {
-            kept.map(|()| result).map_err(|error| {
-                let what = format!("the method was executed, but what it changed can't be kept: {}", error.message());
-                Error::new(error.kind(), what).caused_by(error)
+        let mut change = Change { guard, poisoned: &self.poisoned, is_whole: false };
+        let result = change.guard.as_mut().ok_or_else(|| tickets::gone(id)).and_then(|object| {
+            let _held = frame::hold(id, true);
+            let result = work(object);
+            let Some(keeping) = &self.keeping else { return result };
+            // Also after an error: the method may have changed something before it.
+            let kept = (keeping.save)(session, object).and_then(|bytes| session.keep(id, &bytes));
+            result.and_then(|result| {
+                kept.map(|()| result).map_err(|error| {
+                    let what =
+                        format!("the method was executed, but what it changed can't be kept: {}", error.message());
+                    Error::new(error.kind(), what).caused_by(error)
+                })
             })
-        })
+        });
+        change.is_whole = true;
+        result
     }
 
     /// Looks at the object without waiting, poisoned or not. `None` if a method changes it just now.
@@ -118,15 +122,16 @@ impl<T> Cell<T> {
     }
 }
 
-/// The guard of a method that changes: a panic leaves the mark.
-struct PoisonOnPanic<'a, T> {
+/// A method that changes: one that panics leaves the mark. Whether the thread is panicking says nothing: a destructor may call while another method's panic goes by.
+struct Change<'a, T> {
     guard: RwLockWriteGuard<'a, Option<T>>,
     poisoned: &'a AtomicBool,
+    is_whole: bool,
 }
 
-impl<T> Drop for PoisonOnPanic<'_, T> {
+impl<T> Drop for Change<'_, T> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if !self.is_whole {
             self.poisoned.store(true, Ordering::Release);
         }
     }

@@ -129,6 +129,7 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// Looks whether waiting on makes sense.
     pub(crate) fn look(&mut self) -> Result<()> {
+        scope::current().check()?;
         if is_cancelled() {
             return Err(Error::new(
                 ErrorKind::Cancelled,

@@ -242,10 +242,13 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
     /// A class without constructor and methods: its objects come from methods of others.
     ///
     /// # Panics
-    /// If the name is empty or has more than 88 bytes: it would not fit the table of types.
+    /// If the name is empty, has more than 88 bytes, which would not fit the table of types, or control characters.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
-        assert!((1..=TYPE_NAME_BYTES).contains(&name.len()), "the name of a class has 1 to {TYPE_NAME_BYTES} bytes");
+        assert!(
+            (1..=TYPE_NAME_BYTES).contains(&name.len()) && !name.contains(char::is_control),
+            "the name of a class has 1 to {TYPE_NAME_BYTES} bytes and no control characters"
+        );
         Self {
             name,
             constructor: None,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, LazyLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -83,10 +83,11 @@ impl Connections {
         read: impl FnOnce(&[u8]) -> Result<R>,
     ) -> Result<R> {
         let limits = scope::current();
-        let mut connection = self.connection()?;
+        let patience = limits.left().into_iter().chain(patience).min();
+        let mut connection = self.connection(patience)?;
         let watched = limits.watch(connection.stream());
         if limits.is_cancelled() {
-            return Err(cancelled());
+            return Err(scope::cancelled());
         }
         let (answer, whole) = match connection.call(request, body, patience) {
             // What can't be read may hold references: closing the connection has the broker cancel them.
@@ -95,7 +96,7 @@ impl Connections {
                 let whole = read.is_ok();
                 (read, whole)
             }
-            Err(_) if limits.is_cancelled() => (Err(cancelled()), false),
+            Err(_) if limits.is_cancelled() => (Err(scope::cancelled()), false),
             Err(error) if error.kind() == ErrorKind::BrokerGone => {
                 // So are the others.
                 self.idle.lock().clear();
@@ -126,7 +127,8 @@ impl Connections {
         }
     }
 
-    fn connection(&self) -> Result<Connection> {
+    /// One that nobody uses, or a new one, for which the broker is waited for at most so long.
+    fn connection(&self, patience: Option<Duration>) -> Result<Connection> {
         if !self.fork.is_ours() {
             return Err(Error::new(ErrorKind::Forked, "this manager was inherited through fork and does nothing here")
                 .help("connect in the child"));
@@ -134,15 +136,11 @@ impl Connections {
         if let Some(connection) = self.idle.lock().pop() {
             return Ok(connection);
         }
-        let gone = |error: Error| {
-            match error.kind() {
-            // Seen from a session, a broker that is not found is one that has gone.
-            ErrorKind::BrokerNotFound => {
-                Error::new(ErrorKind::BrokerGone, format!("the broker '{}' has ended", self.name))
-                    .help("objects that are held can still be used; for the rest start the broker again: its clients find it by themselves")
-            }
+        // Seen from a session, a broker that is not found, or that has another region, is one that has gone.
+        let gone = |error: Error| match error.kind() {
+            ErrorKind::BrokerNotFound => gone(&self.name),
+            ErrorKind::Refused => Error::new(ErrorKind::BrokerGone, error.message()).help(error.advice().to_owned()),
             _ => error,
-        }
         };
         if !self.is_connected() {
             self.reconnect().map_err(gone)?;
@@ -151,14 +149,15 @@ impl Connections {
         // Relaxed: a token that is too old is refused.
         let token = self.token.load(Ordering::Relaxed);
         let join = Join { token, session: u32::from(self.session.0), reserved: 0 };
-        connection.call(Request::Join, &[bytemuck::bytes_of(&join)], Some(PATIENCE))?;
+        let patience = patience.map_or(PATIENCE, |patience| patience.min(PATIENCE));
+        connection.call(Request::Join, &[bytemuck::bytes_of(&join)], Some(patience))?;
         Ok(connection)
     }
 
     /// Takes the session to the broker that has followed the dead one, and the region with it. Does nothing while the broker is there.
     ///
     /// # Errors
-    /// `BrokerNotFound` if none is there yet; else it is no use to try again.
+    /// `BrokerNotFound` if none is there yet, `BrokerGone` if it ends again; `Refused` if the new one has another region.
     pub(super) fn reconnect(&self) -> Result<()> {
         let _alone = self.reconnecting.lock();
         if self.is_connected() {
@@ -233,16 +232,16 @@ impl Link for Line {
     }
 
     fn call(&self, session: &Arc<Session>, ask: Ask<'_>, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let deadline = scope::current().deadline;
-        let patience = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         call::outgoing(session, &*self.0, ask, |kind, body| {
-            self.0.ask(kind, body, patience, |answer| call::read_result(session, answer, read))
+            self.0.ask(kind, body, None, |answer| call::read_result(session, answer, read))
         })
     }
 }
 
-fn cancelled() -> Error {
-    Error::new(ErrorKind::Cancelled, "the call was cancelled")
+fn gone(name: &str) -> Error {
+    Error::new(ErrorKind::BrokerGone, format!("the broker '{name}' has ended")).help(
+        "objects that are held can still be used; for the rest start the broker again: its clients find it by themselves",
+    )
 }
 
 impl Drop for Line {

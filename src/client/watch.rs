@@ -29,14 +29,19 @@ fn watch(connections: &Weak<Connections>) -> Option<()> {
     drop(stream);
     let mut pause = FIRST_PAUSE;
     loop {
-        match connections.upgrade()?.reconnect() {
+        let connections = connections.upgrade()?;
+        // None once the session has left.
+        connections.first_stream()?;
+        match connections.reconnect() {
             Ok(()) => return Some(()),
-            Err(error) if error.kind() == ErrorKind::BrokerNotFound || error.kind() == ErrorKind::Os => {}
-            Err(error) => {
+            Err(error) if matches!(error.kind(), ErrorKind::Refused | ErrorKind::LayoutMismatch) => {
                 tracing::warn!(%error, "the new broker does not take this session back");
                 return None;
             }
+            // There is none yet, or it was the old one: a process that is killed closes its sockets one by one.
+            Err(error) => tracing::trace!(%error, "no broker yet"),
         }
+        drop(connections);
         std::thread::sleep(pause);
         pause = (2 * pause).min(LONGEST_PAUSE);
     }

@@ -5,7 +5,7 @@
 use bytemuck::{Pod, Zeroable};
 use rkyv::rancor;
 
-use crate::error::{Error, ErrorKind, RemoteError, Result};
+use crate::error::{Cause, Error, ErrorKind, Place, RemoteError, Result};
 
 /// "SHLD", read as a little-endian number.
 const MAGIC: u32 = u32::from_le_bytes(*b"SHLD");
@@ -284,33 +284,68 @@ pub(crate) fn reply(to: Request, request: u64, body: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn failure(request: u64, error: &Error) -> Vec<u8> {
-    let mut remote = error.remote().cloned();
-    if let Some(remote) = &mut remote {
-        remote.backtrace = cut(&remote.backtrace, LONGEST_BODY / 4).into();
-        let (causes, places) = (LONGEST_BODY / 4 / 512, LONGEST_BODY / 4 / 256);
-        remote.causes.truncate(causes);
-        remote.places.truncate(places);
-        for cause in &mut remote.causes {
-            cause.message = cut(&cause.message, 384).into();
-            cause.type_name = cut(&cause.type_name, 64).into();
-        }
-        for place in &mut remote.places {
-            place.call = cut(&place.call, 96).into();
-            place.file = cut(&place.file, 96).into();
-        }
-    }
-    let body = Failure {
+    let mut body = Failure {
         kind: error.kind() as u32,
-        message: cut(error.message(), LONGEST_BODY / 8).into(),
-        advice: cut(error.advice(), LONGEST_BODY / 16).into(),
-        remote,
+        message: error.message().into(),
+        advice: error.advice().into(),
+        remote: error.remote().cloned(),
     };
-    message(FAILURE, request, &archive(&body).unwrap_or_default())
+    let bytes = fitting(&body).unwrap_or_else(|| {
+        body.shorten();
+        fitting(&body).unwrap_or_default()
+    });
+    message(FAILURE, request, &bytes)
 }
 
-/// The start of a text, at most `most` bytes.
-fn cut(text: &str, most: usize) -> &str {
-    &text[..text.floor_char_boundary(most)]
+fn fitting(body: &Failure) -> Option<Vec<u8>> {
+    archive(body).ok().filter(|bytes| bytes.len() <= LONGEST_BODY)
+}
+
+impl Failure {
+    /// Cuts what no message has room for: a quarter of it for each of backtrace, causes and places.
+    fn shorten(&mut self) {
+        cut(&mut self.message, LONGEST_BODY / 8);
+        cut(&mut self.advice, LONGEST_BODY / 16);
+        let Some(remote) = &mut self.remote else { return };
+        cut(&mut remote.backtrace, LONGEST_BODY / 4);
+        for cause in &mut remote.causes {
+            cut(&mut cause.message, 256);
+            cut(&mut cause.type_name, 64);
+        }
+        for place in &mut remote.places {
+            cut(&mut place.call, 96);
+            cut(&mut place.file, 96);
+        }
+        // Beside its texts an entry takes up to 24 bytes.
+        let (causes, places) = (LONGEST_BODY / 4 / (256 + 64 + 24), LONGEST_BODY / 4 / (96 + 96 + 24));
+        keep(&mut remote.causes, causes, |more| Cause {
+            type_name: String::new(),
+            message: format!("{more} more causes"),
+        });
+        keep(&mut remote.places, places, |more| Place {
+            call: format!("{more} more calls"),
+            file: String::new(),
+            line: 0,
+        });
+    }
+}
+
+/// Keeps the start of a text, at most `most` bytes, and a sign that it goes on.
+fn cut(text: &mut String, most: usize) {
+    const SIGN: &str = "…";
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most - SIGN.len()));
+        text.push_str(SIGN);
+    }
+}
+
+/// Keeps the first entries, and one that says how many more there were.
+fn keep<T>(entries: &mut Vec<T>, most: usize, more: impl FnOnce(usize) -> T) {
+    let left = entries.len().saturating_sub(most - 1);
+    if entries.len() > most {
+        entries.truncate(most - 1);
+        entries.push(more(left));
+    }
 }
 
 /// The error that a failure's body tells.
@@ -367,7 +402,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::error::{Cause, Place};
 
     #[test]
     fn a_request_number_means_one_thing_for_ever() {

@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::error::{Error, ErrorKind, Result};
+
 /// Limits for calls: a time, and a way to cancel. Default: none, a call takes as long as its method.
 ///
 /// It holds for all calls that a closure makes in its thread, on whatever proxies. An interrupted call's connection is given up, so that no later call gets its
-/// answer; the method in the broker goes on until it ends or looks at [`is_cancelled`](crate::is_cancelled).
+/// answer; the method in the broker goes on until it ends or looks at [`is_cancelled`](crate::is_cancelled). A method's own calls run in its thread: they are interrupted only
+/// while they wait for an object.
 ///
 /// ```
 /// use std::time::Duration;
@@ -127,7 +130,7 @@ impl Canceller {
 /// What holds for the calls of this thread.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Limits {
-    pub(crate) deadline: Option<Instant>,
+    deadline: Option<Instant>,
     cancellers: Vec<Canceller>,
 }
 
@@ -145,6 +148,22 @@ impl Limits {
         self.cancellers.iter().any(Canceller::is_cancelled)
     }
 
+    /// The time that is left, if there is an end.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether a call may begin, or wait on.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_cancelled() {
+            return Err(cancelled());
+        }
+        if self.left() == Some(Duration::ZERO) {
+            return Err(Error::new(ErrorKind::Timeout, "the time that was given for this call is over"));
+        }
+        Ok(())
+    }
+
     /// Makes cancelling end what waits at this stream, until the result is dropped. Ask [`Limits::is_cancelled`] afterwards: it may have been before.
     pub(crate) fn watch(&self, stream: &Arc<UnixStream>) -> Watched<'_> {
         for canceller in &self.cancellers {
@@ -152,6 +171,10 @@ impl Limits {
         }
         Watched { limits: self, stream: (!self.cancellers.is_empty()).then(|| Arc::clone(stream)) }
     }
+}
+
+pub(crate) fn cancelled() -> Error {
+    Error::new(ErrorKind::Cancelled, "the call was cancelled")
 }
 
 pub(crate) struct Watched<'a> {

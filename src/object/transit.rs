@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use rmp_serde::{MSGPACK_EXT_STRUCT_NAME, config::BytesMode};
@@ -20,7 +21,9 @@ use crate::sync::atomic::Ordering;
 use crate::table::tickets::{self, LiveTicket, Terms, TicketPlace};
 
 /// Deepest nesting of what is sent: reading it takes stack.
-pub(crate) const DEPTH: usize = 128;
+const DEPTH: usize = 128;
+/// The same of arguments. Less, so that what a container took fits into all that it answers.
+const ARGUMENT_DEPTH: usize = DEPTH - 8;
 /// The extension type of a reference.
 const REFERENCE: i8 = 1;
 /// Object id; in a result also index and serial of the ticket.
@@ -88,9 +91,9 @@ fn write<T: Serialize + ?Sized>(value: &T, room: usize) -> Result<Vec<u8>, rmp_s
     Ok(bytes)
 }
 
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {
+fn read<T: DeserializeOwned>(bytes: &[u8], depth: usize) -> Result<T, rmp_serde::decode::Error> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
-    deserializer.set_max_depth(DEPTH);
+    deserializer.set_max_depth(depth);
     T::deserialize(&mut deserializer)
 }
 
@@ -129,14 +132,18 @@ impl Written {
 /// Writes a result.
 pub(crate) fn write_result<T: Serialize + ?Sized>(session: &Session, result: &T) -> Result<Written> {
     let transit = Transit::WriteResult { region: identity(session.region()), issued: Vec::new() };
-    let (written, transit, kept) = with(transit, || write(result, ROOM));
+    // How a value is written is the user's code: if it panics, what was issued before is given up.
+    let (written, transit, kept) = with(transit, || catch_unwind(AssertUnwindSafe(|| write(result, ROOM))));
     let Transit::WriteResult { issued, .. } = transit else { unreachable!("it is what was put on") };
-    match written {
-        Ok(bytes) => Ok(Written { bytes, issued }),
-        Err(error) => {
-            Written::cancel(&issued, session);
-            Err(unwritable(error, kept, "the result"))
-        }
+    let fault = match written {
+        Ok(Ok(bytes)) => return Ok(Written { bytes, issued }),
+        Ok(Err(error)) => Ok(error),
+        Err(panic) => Err(panic),
+    };
+    Written::cancel(&issued, session);
+    match fault {
+        Ok(error) => Err(unwritable(error, kept, "the result")),
+        Err(panic) => resume_unwind(panic),
     }
 }
 
@@ -144,6 +151,7 @@ pub(crate) fn write_result<T: Serialize + ?Sized>(session: &Session, result: &T)
 pub(crate) fn read_arguments<T: DeserializeOwned>(session: &Arc<Session>, bytes: &[u8]) -> Result<T> {
     let (value, _, kept) = with(Transit::ReadArguments { session: Arc::clone(session) }, || {
         // A call without arguments has a unit; other languages may send an empty list.
+        let read = |bytes| read(bytes, ARGUMENT_DEPTH);
         read(bytes).or_else(|error| if bytes == EMPTY_LIST { read(UNIT) } else { Err(error) })
     });
     value.map_err(|error| kept.unwrap_or_else(|| Error::new(ErrorKind::TypeMismatch, error.to_string())))
@@ -151,7 +159,7 @@ pub(crate) fn read_arguments<T: DeserializeOwned>(session: &Arc<Session>, bytes:
 
 /// Reads a result, redeeming the references in it.
 pub(crate) fn read_result<T: DeserializeOwned>(session: &Arc<Session>, bytes: &[u8]) -> Result<T> {
-    let (value, _, kept) = with(Transit::ReadResult { session: Arc::clone(session) }, || read(bytes));
+    let (value, _, kept) = with(Transit::ReadResult { session: Arc::clone(session) }, || read(bytes, DEPTH));
     value.map_err(|error| {
         kept.unwrap_or_else(|| {
             let wanted = super::schema::short_name::<T>();
@@ -371,36 +379,36 @@ mod tests {
     fn bytes_are_sent_as_bytes_and_not_as_a_list_of_numbers() {
         let written = write(&(vec![200_u8; 1000],), 0).expect("written");
         assert!(written.len() < 1010, "{} bytes", written.len());
-        assert_eq!(read::<(Vec<u8>,)>(&written).expect("read").0, [200; 1000]);
+        assert_eq!(read::<(Vec<u8>,)>(&written, DEPTH).expect("read").0, [200; 1000]);
     }
 
     #[test]
     fn a_missing_argument_and_one_too_many_are_refused() {
         let written = write(&(1.5, "a"), 0).expect("written");
-        assert_eq!(read::<(f64, String)>(&written).expect("read"), (1.5, "a".into()));
-        assert!(read::<(f64,)>(&written).is_err());
-        assert!(read::<(f64, String, u8)>(&written).is_err());
+        assert_eq!(read::<(f64, String)>(&written, DEPTH).expect("read"), (1.5, "a".into()));
+        assert!(read::<(f64,)>(&written, DEPTH).is_err());
+        assert!(read::<(f64, String, u8)>(&written, DEPTH).is_err());
     }
 
     #[test]
     fn what_is_nested_too_deep_is_refused_and_takes_no_stack() {
         let bytes = vec![0x91; 1_000_000];
-        assert!(read::<Datum>(&bytes).is_err());
+        assert!(read::<Datum>(&bytes, DEPTH).is_err());
     }
 
     #[test]
     fn a_proxy_is_not_read_outside_of_a_call() {
         let bytes = [&[0xd7, 1][..], &[0; 8]].concat();
-        let error = read::<Datum>(&bytes).expect_err("refused");
+        let error = read::<Datum>(&bytes, DEPTH).expect_err("refused");
         assert!(error.to_string().contains("arguments or the result of a call"), "{error}");
     }
 
     proptest! {
         #[test]
         fn foreign_bytes_are_an_error_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = read::<Datum>(&bytes);
-            let _ = read::<(f64, String, Vec<Option<i32>>)>(&bytes);
-            let _ = read::<std::collections::BTreeMap<String, Vec<u8>>>(&bytes);
+            let _ = read::<Datum>(&bytes, DEPTH);
+            let _ = read::<(f64, String, Vec<Option<i32>>)>(&bytes, DEPTH);
+            let _ = read::<std::collections::BTreeMap<String, Vec<u8>>>(&bytes, DEPTH);
         }
     }
 }

@@ -26,6 +26,9 @@ const REFERENCES: &str = "a class has one method that is marked #[references]";
 const REFERENCES_SHAPE: &str =
     "#[references] stands on a method as `fn held(&self, visit: &mut dyn FnMut(&sharehold::Object))`";
 const REFERENCES_ALONE: &str = "#[references] stands alone: proxies can't call the method that it marks";
+/// As `sharehold::region::layout::TYPE_NAME_BYTES`.
+const LONGEST_NAME: usize = 88;
+const NAME: &str = "the name of a class has 1 to 88 bytes and no control characters";
 const MARK: &str = "#[constructor], #[proxy] and #[references] have no arguments";
 
 pub(super) struct Class {
@@ -69,8 +72,12 @@ impl Class {
         let own = own_path(block, problems)?;
         let docs = block.attrs.extract_if(.., |attribute| attribute.path().is_ident("doc")).collect();
         let ident = own.segments.last()?.ident.unraw();
+        let name = options.name.unwrap_or_else(|| ident.to_string());
+        if !(1..=LONGEST_NAME).contains(&name.len()) || name.contains(char::is_control) {
+            problems.add(&own, NAME);
+        }
         let mut class = Self {
-            name: options.name.unwrap_or_else(|| ident.to_string()),
+            name,
             proxy: options.proxy.unwrap_or_else(|| format_ident!("{ident}Proxy")),
             internal: options.internal,
             snapshot: options.snapshot,

@@ -7,10 +7,17 @@ use crate::object::{Datum, Object};
 #[derive(Debug, Default)]
 pub(super) struct Elements(Vec<Datum>);
 
-fn place(index: i64, len: usize) -> Result<usize, MethodError> {
+/// The place that an index means in a list of `len` elements, if it is below `end`.
+fn place(index: i64, len: usize, end: usize) -> Result<usize, MethodError> {
     let from_start = if index < 0 { index.checked_add_unsigned(len as u64) } else { Some(index) };
-    let found = from_start.and_then(|index| usize::try_from(index).ok()).filter(|index| *index < len);
+    let found = from_start.and_then(|index| usize::try_from(index).ok()).filter(|index| *index < end);
     found.ok_or_else(|| MethodError::plain(format!("index {index} is out of range: the list has {len} elements")))
+}
+
+impl Elements {
+    fn place(&self, index: i64) -> Result<usize, MethodError> {
+        place(index, self.0.len(), self.0.len())
+    }
 }
 
 /// A list of values and proxies, shared by processes.
@@ -47,12 +54,12 @@ impl Elements {
 
     /// A copy of the element at `index`.
     pub fn get(&self, index: i64) -> Result<Datum, MethodError> {
-        Ok(self.0[place(index, self.0.len())?].clone())
+        Ok(self.0[self.place(index)?].clone())
     }
 
     /// Replaces the element at `index`.
     pub fn set(&mut self, index: i64, value: impl Into<Datum>) -> Result<(), MethodError> {
-        let place = place(index, self.0.len())?;
+        let place = self.place(index)?;
         self.0[place] = value.into();
         Ok(())
     }
@@ -75,14 +82,14 @@ impl Elements {
     /// Adds an element before the one at `index`; `len` adds at the end.
     pub fn insert(&mut self, index: i64, value: impl Into<Datum>) -> Result<(), MethodError> {
         // One place more than elements.
-        let place = place(index, self.0.len() + 1)?;
+        let place = place(index, self.0.len(), self.0.len() + 1)?;
         self.0.insert(place, value.into());
         Ok(())
     }
 
     /// Takes the element at `index`.
     pub fn remove(&mut self, index: i64) -> Result<Datum, MethodError> {
-        let place = place(index, self.0.len())?;
+        let place = self.place(index)?;
         Ok(self.0.remove(place))
     }
 

@@ -186,6 +186,17 @@ fn options_are_the_known_ones() {
 }
 
 #[test]
+fn the_name_of_a_class_fits_the_table_of_types_and_a_line() {
+    for name in [String::new(), "x".repeat(89), "a\tb".into(), "a\nb".into(), "a\0b".into()] {
+        let options = format!("name = {name:?}");
+        assert_eq!(
+            faults(&options, "impl Lens {}"),
+            ["the name of a class has 1 to 88 bytes and no control characters"]
+        );
+    }
+}
+
+#[test]
 fn all_faults_of_a_block_are_reported_together() {
     let block = "impl<T> Lens<T> {
         pub async fn first(self, _: &mut u8) -> &str {}

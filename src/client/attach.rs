@@ -151,7 +151,12 @@ impl Connections {
         // Relaxed: a token that is too old is refused.
         let token = self.token.load(Ordering::Relaxed);
         let join = Join { token, session: u32::from(self.session.0), reserved: 0 };
-        connection.call(Request::Join, &[bytemuck::bytes_of(&join)], Some(PATIENCE))?;
+        let joined = connection.call(Request::Join, &[bytemuck::bytes_of(&join)], Some(PATIENCE)).map(|_| ());
+        joined.map_err(|error| match error.kind() {
+            ErrorKind::Protocol => Error::new(ErrorKind::BrokerGone, "the broker has ended this session")
+                .help("connect again; what was held by this session is lost"),
+            _ => error,
+        })?;
         Ok(connection)
     }
 

@@ -39,6 +39,7 @@ impl Hold {
         let cell = session.own_cell(id.slot())?;
         if session.counting().announce(&words, cell) {
             // The cell's strong count, given back by `last`.
+            session.tokens.take(id.slot());
             std::mem::forget(Arc::clone(session));
         }
         Ok(Self { session: NonNull::from(&**session), cell: NonNull::from(cell), id })
@@ -125,6 +126,10 @@ impl Hold {
     /// The cell has returned to zero.
     #[cold]
     fn last(&self) {
+        if !self.session().tokens.give_back(self.slot()) {
+            tracing::error!(object = %self.id, "the count of this process's proxies is damaged");
+            return;
+        }
         // SAFETY: takes back the strong count that the cell owned; the session lives at least until `session` is dropped.
         let session = unsafe { Arc::from_raw(self.session.as_ptr()) };
         session.check(self.id);

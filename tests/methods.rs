@@ -212,6 +212,8 @@ fn a_call_to_a_stopped_broker_ends_in_time_also_when_it_must_connect_first() {
     let counter = CounterProxy::new(&manager).expect("created");
     let broker = manager.child_pid().and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("our child");
     kill_process(broker, Signal::STOP).expect("stopped");
+    let stat = format!("/proc/{}/stat", broker.as_raw_nonzero());
+    eventually("it has stopped", || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T ")));
     let haste = CallScope::new().timeout(Duration::from_millis(30));
     let started = Instant::now();
     let list = vec![7_u8; 1 << 20];

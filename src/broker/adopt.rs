@@ -19,9 +19,8 @@ use crate::sync::Owner;
 use crate::sync::atomic::Ordering;
 use crate::sys::memory::Memory;
 use crate::sys::{place, process};
-use crate::table::audit::{Audited, audit, slots_in_lanes};
+use crate::table::audit::{Audited, audit};
 use crate::table::counting::SessionState;
-use crate::table::refs::{Refs, State};
 use crate::table::tickets::LiveTicket;
 use crate::table::{names, sessions, tickets};
 
@@ -102,7 +101,7 @@ impl Estate {
         names::abandon(&region);
         tickets::abandon(&region, SessionIndex::BROKER);
         let host = Host::new(Arc::clone(&session), Grants::of_slots(Arc::clone(&region)), classes, mailbox)?;
-        let left = finish_slots(&host);
+        finish_slots(&host);
         clear_lanes(&region);
         let living = part_sessions(&host);
         host.restore();
@@ -112,7 +111,6 @@ impl Estate {
         let audited = session.with_lane(|lane| audit(&region, &slots, lane));
         host.take_back();
         let Audited { repaired, freed, busy } = audited;
-        let busy = busy.into_iter().chain(left).collect();
         tracing::info!(
             objects = slots.len(),
             sessions = living.len(),
@@ -144,20 +142,10 @@ fn counts(region: &Region) -> Vec<(SlotIndex, u64)> {
         .collect()
 }
 
-/// Frees what was granted and not claimed, and what is dead and on nobody's way to the broker. Returns the dead slots that a living session seems to return itself.
-fn finish_slots(host: &Host) -> Vec<SlotIndex> {
-    host.take_back();
-    let all: Vec<SlotIndex> = (0..host.books().slots()).map(SlotIndex).collect();
-    let left = finish(host, &all);
-    // Once more, before anything is granted: what was finished may have been on the stack too.
-    host.take_back();
-    left
-}
-
-/// As [`finish_slots`], of some slots. The stack was taken before.
-fn finish(host: &Host, slots: &[SlotIndex]) -> Vec<SlotIndex> {
+/// Frees what was granted and not claimed, and what is dead and on nobody's way to the broker.
+fn finish_slots(host: &Host) {
     let region = host.region();
-    let mut books = host.books();
+    host.take_back();
     let is_returned = |winner: SessionIndex, slot| {
         winner != SessionIndex::BROKER
             && sessions::read(region, winner).is_some_and(|record| {
@@ -165,32 +153,16 @@ fn finish(host: &Host, slots: &[SlotIndex]) -> Vec<SlotIndex> {
             })
             && sessions::names(region, winner, slot)
     };
-    slots.iter().copied().filter(|slot| books.settle(*slot, |winner| is_returned(winner, *slot))).collect()
-}
-
-/// Frees those of these slots that are dead and that nobody names in a lane any more: a lane of another thread than the winner's may have named one, which the dead
-/// broker had taken off the stack. Returns those that are still named.
-pub(super) fn finish_unannounced(host: &Host, slots: &[SlotIndex]) -> Vec<SlotIndex> {
-    let region = host.region();
-    let dead = |slot: &SlotIndex| {
-        let refs = Refs(region.slot(*slot)?.refs.load(Ordering::Acquire));
-        matches!(refs.state(), State::Dead(winner) if winner != SessionIndex::BROKER).then_some((*slot, refs))
-    };
-    let dead: Vec<(SlotIndex, Refs)> = slots.iter().filter_map(dead).collect();
-    if dead.is_empty() {
-        return Vec::new();
-    }
-    let moving = slots_in_lanes(region);
-    // After the look at the lanes: a winner pushes before it clears its own.
-    host.take_back();
-    let (named, left): (Vec<_>, Vec<_>) = dead.into_iter().partition(|(slot, _)| moving.contains(slot));
     let mut books = host.books();
-    for (slot, refs) in left {
-        if region.slot(slot).is_some_and(|words| words.refs.load(Ordering::Acquire) == refs.0) {
-            books.free(slot);
+    for slot in (0..books.slots()).map(SlotIndex) {
+        if books.settle(slot, |winner| is_returned(winner, slot)) {
+            // Or the lane is another thread's, and the dead broker had taken the slot off the stack: then nobody returns it.
+            books.note_lost();
         }
     }
-    named.into_iter().map(|(slot, _)| slot).collect()
+    drop(books);
+    // Once more, before anything is granted: what was finished may have been on the stack too.
+    host.take_back();
 }
 
 fn clear_lanes(region: &Region) {
@@ -227,8 +199,8 @@ fn release(session: &Arc<Session>, dead: Owner, inherited: &[(SlotIndex, u64)]) 
         release_locks(words, dead, *count);
         // Release: as the drop of a proxy. Only this thread changes the row.
         if cell.fetch_sub(*count, Ordering::Release) != *count {
-            // The cell had a count when the first proxy was taken, so nobody took the session's for it.
-            std::mem::forget(Arc::clone(session));
+            // It had a count already when the first proxy was taken.
+            session.lend(*slot);
         }
     }
 }

@@ -154,6 +154,7 @@ fn classes_of_this_program(names: &[String]) -> Result<Vec<Arc<ClassTable>>> {
 /// Serves until the parent ends. Returns the exit code.
 fn serve_parent(role: &str) -> i32 {
     let parent = rustix::process::getppid();
+    process::raise_descriptor_limit();
     let Ok(stdin) = std::io::stdin().as_fd().try_clone_to_owned() else { return 1 };
     let mut lifeline = UnixStream::from(stdin);
     let server = role.parse::<Config>().and_then(|config| {

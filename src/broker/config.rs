@@ -154,6 +154,13 @@ macro_rules! config_setters {
             self
         }
 
+        /// Most types of elements at the same time; default 1024.
+        #[must_use]
+        pub fn types(mut self, most: u32) -> Self {
+            self.config.capacities.types = most;
+            self
+        }
+
         /// Where its memory comes from; default: a memfd, of which nothing is ever left behind.
         #[must_use]
         pub fn backing(mut self, backing: $crate::region::Backing) -> Self {
@@ -232,6 +239,7 @@ impl BrokerBuilder {
     /// As [`BrokerBuilder::serve`].
     pub fn serve_with(self, on_ready: impl FnOnce(&str)) -> Result<()> {
         let signals = signals::termination()?;
+        process::raise_descriptor_limit();
         let mut server = Server::new(&self.config, &self.classes)?;
         server.stop_on(signals)?;
         on_ready(&self.config.name);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::facts::{Facts, Words};
 use crate::control::message::{Create, Granted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::heap::{Extent, Extents, GRAIN};
@@ -10,7 +11,7 @@ use crate::region::layout::{FILLED, MAX_OBJECTS, PAGE, Slot};
 use crate::region::{Generation, ObjectId, Offset, Region, SessionIndex, SlotIndex};
 use crate::sync::atomic::Ordering;
 use crate::table::refs::{Refs, State};
-use crate::table::types::TypeRecord;
+use crate::table::types::{TypeRecord, Types};
 
 /// Slots whose memory is reserved at once: 64 KiB.
 const SLOTS_AT_ONCE: u32 = 1024;
@@ -43,27 +44,46 @@ pub(super) struct Grants {
     heap: Extents,
     /// What each slot that has been used stands for; what the slot itself says may have been changed by others.
     contents: Vec<Content>,
+    /// What each slot is known to say.
+    facts: Facts,
+    types: Types,
     free_slots: Vec<SlotIndex>,
     /// Hosted objects whose slots were freed, to be dropped by the host.
     buried: Vec<ObjectId>,
     /// Whether memory was freed since the heap was last cooled.
     may_cool: bool,
+    /// Whether a part of the stack of returned slots is lost, so that dead slots are to be looked for.
+    lost: bool,
 }
 
 impl Grants {
     pub(super) fn new(region: Arc<Region>) -> Self {
-        let heap = Extents::new(region.capacities().heap);
-        Self { region, heap, contents: Vec::new(), free_slots: Vec::new(), buried: Vec::new(), may_cool: false }
+        Self {
+            heap: Extents::new(region.capacities().heap),
+            types: Types::of(&region),
+            region,
+            contents: Vec::new(),
+            facts: Facts::default(),
+            free_slots: Vec::new(),
+            buried: Vec::new(),
+            may_cool: false,
+            lost: false,
+        }
     }
 
     /// The books of a region that is taken over, as its slots tell them. A slot that can't be right keeps its bytes out of use for good.
     pub(super) fn of_slots(region: Arc<Region>) -> Self {
-        let used = region.header().slots_used.load(Ordering::Acquire).min(region.capacities().objects);
+        let used = region.slots_used();
+        let mut types = Types::of(&region);
+        let mut facts = Facts::default();
         let mut contents = vec![Content::Nothing; used as usize];
         let mut free_slots = Vec::new();
         let mut extents = Vec::new();
         for index in (0..used).map(SlotIndex) {
             let Some(slot) = region.slot(index) else { break };
+            if let Some(type_index) = facts.learn(slot) {
+                types.begin_use(type_index);
+            }
             if Refs(slot.refs.load(Ordering::Acquire)).state() == State::Free {
                 if slot.generation.load(Ordering::Relaxed) < u32::MAX - 1 {
                     free_slots.push(index);
@@ -83,7 +103,7 @@ impl Grants {
         for (start, len) in region.resident_heap() {
             heap.set_present(Extent { start, len: len.min(heap.capacity().saturating_sub(start)) });
         }
-        Self { region, heap, contents, free_slots, buried: Vec::new(), may_cool: true }
+        Self { region, heap, contents, facts, types, free_slots, buried: Vec::new(), may_cool: true, lost: false }
     }
 
     /// How many slots have ever been used.
@@ -121,7 +141,7 @@ impl Grants {
             size: create.element_size,
             align: create.element_align,
         };
-        let type_index = record.intern(&self.region)?;
+        let type_index = self.types.intern(&self.region, record)?;
         let index = self.free_slot()?;
         let extent = match self.allocate(create.len, create.align) {
             Ok(extent) => extent,
@@ -130,12 +150,16 @@ impl Grants {
                 return Err(error);
             }
         };
-        let warm = extent.is_none_or(|extent| self.heap.is_present(extent));
         let region = Arc::clone(&self.region);
-        let Some(slot) = region.slot(index) else { return Err(invalid(format!("there is no slot {}", index.0))) };
-        let generation = Generation(slot.generation.load(Ordering::Relaxed) + 1);
+        let (Some(slot), Some(generation)) = (region.slot(index), self.facts.next_generation(index)) else {
+            return Err(invalid(format!("there is no slot {}", index.0)));
+        };
+        let warm = extent.is_none_or(|extent| self.heap.is_present(extent));
         let offset = extent.map_or(0, |extent| region.map().heap + extent.start);
-        write_slot(slot, generation, create, type_index, offset, to);
+        let words = Words::of(generation, create, type_index, offset);
+        write_slot(slot, &words, to);
+        self.facts.note(index, &words);
+        self.types.begin_use(type_index);
         let refs = Refs(slot.refs.load(Ordering::Relaxed)).granted(to);
         // Release: whoever sees the slot granted, or anything later, sees the words above. Only the broker changes a free slot.
         slot.refs.store(refs.0, Ordering::Release);
@@ -147,6 +171,11 @@ impl Grants {
         };
         region.header().granted.fetch_add(1, Ordering::Relaxed);
         Ok((Granted { object: id.to_bits(), refs: refs.0, warm: u64::from(warm) }, Pending { slot: index, refs }))
+    }
+
+    /// Whether an object of this size would have room if there were no other.
+    pub(super) fn could_hold(&self, create: &Create) -> bool {
+        create.len.checked_next_multiple_of(PAGE).is_some_and(|len| len <= self.heap.capacity())
     }
 
     /// Takes a grant back that was never claimed.
@@ -173,15 +202,36 @@ impl Grants {
         false
     }
 
+    /// Has the slot of a hosted object name what is kept of it.
+    pub(super) fn keep(&mut self, id: ObjectId, kept: ObjectId) -> Result<()> {
+        let region = Arc::clone(&self.region);
+        let is_noted =
+            region.slot(id.slot()).is_some_and(|slot| self.facts.note_offset(id.slot(), slot, kept.to_bits()));
+        is_noted
+            .then_some(())
+            .ok_or_else(|| Error::new(ErrorKind::Damaged, format!("the slot of object {id} was overwritten")))
+    }
+
     /// The hosted objects that have died since this was last asked.
     pub(super) fn buried(&mut self) -> Vec<ObjectId> {
         std::mem::take(&mut self.buried)
     }
 
+    /// A slot that is free. One that was changed while nobody had it is in nobody's way from now on.
     fn free_slot(&mut self) -> Result<SlotIndex> {
-        if let Some(index) = self.free_slots.pop() {
-            return Ok(index);
+        loop {
+            let index = match self.free_slots.pop() {
+                Some(index) => index,
+                None => self.further_slot()?,
+            };
+            if self.region.slot(index).is_some_and(|slot| self.facts.examine(index, slot)) {
+                return Ok(index);
+            }
         }
+    }
+
+    /// A slot that was never used.
+    fn further_slot(&mut self) -> Result<SlotIndex> {
         const { assert!(MAX_OBJECTS < u32::MAX) };
         let index = self.contents.len() as u32;
         let most = self.region.capacities().objects;
@@ -189,12 +239,13 @@ impl Grants {
             return Err(Error::new(ErrorKind::TableFull, format!("all {most} objects are in use"))
                 .help("free objects, or start the broker with more"));
         }
-        if index.is_multiple_of(SLOTS_AT_ONCE) {
-            let size = size_of::<Slot>() as u64;
-            let count = u64::from(SLOTS_AT_ONCE.min(most - index));
-            self.region.reserve(Offset(self.region.map().slots + u64::from(index) * size), count * size)?;
+        let size = size_of::<Slot>() as u64;
+        let place = Offset(self.region.map().slots + u64::from(index) * size);
+        if !self.region.has_reserved(place, size) {
+            self.region.reserve_ahead(place, u64::from(SLOTS_AT_ONCE.min(most - index)) * size)?;
         }
         self.contents.push(Content::Nothing);
+        self.facts.add();
         self.region.header().slots_used.store(index + 1, Ordering::Release);
         Ok(SlotIndex(index))
     }
@@ -215,14 +266,24 @@ impl Grants {
             )
             .help("free objects, or start the broker with a larger capacity")
         })?;
-        if extent.len < PAGE && !self.heap.is_present(extent) {
+        let heap = self.region.map().heap;
+        // Reserved by this broker itself: what the creator of an earlier object has claimed of these pages need not be true.
+        if extent.len < PAGE && !self.region.has_reserved(Offset(heap + extent.start), extent.len) {
             let start = extent.start / PAGE * PAGE;
-            let chunk = Extent { start, len: SMALL_AT_ONCE.min(self.heap.capacity() - start) };
-            if let Err(error) = self.region.reserve(Offset(self.region.map().heap + start), chunk.len) {
-                self.heap.release(extent);
-                return Err(error);
+            let most = SMALL_AT_ONCE.min(self.heap.capacity() - start);
+            // It may reach into a second page.
+            let reserved = self
+                .region
+                .reserve_ahead(Offset(heap + start), most)
+                .and_then(|len| self.region.reserve(Offset(heap + extent.start), extent.len).map(|()| len));
+            match reserved {
+                Ok(len) => self.heap.set_present(Extent { start, len }),
+                Err(error) => {
+                    self.heap.release(extent);
+                    return Err(error);
+                }
             }
-            self.heap.set_present(chunk);
+            self.heap.set_present(extent);
         }
         Ok(Some(extent))
     }
@@ -237,16 +298,26 @@ impl Grants {
         }
         // Acquire: pairs with the winners' pushes.
         let mut next = returned.swap(0, Ordering::AcqRel);
-        // The links are in memory that others may write: a ring in them ends the walk.
-        for _ in 0..self.contents.len() {
-            let Some(index) = next.checked_sub(1).map(SlotIndex) else { return };
-            let Some(slot) = region.slot(index) else { break };
-            next = slot.next.load(Ordering::Relaxed);
-            self.free(index);
+        // The links are in memory that others may write. Whatever is on the stack is dead and is free afterwards, so a ring in it ends the walk.
+        while let Some(index) = next.checked_sub(1).map(SlotIndex) {
+            let link = self.is_known(index).then(|| region.slot(index)).flatten();
+            let link = link.map(|slot| slot.next.load(Ordering::Relaxed));
+            match link {
+                Some(link) if self.free(index) => next = link,
+                _ => {
+                    tracing::error!(
+                        slot = index.0,
+                        "the stack of returned slots is damaged: what is dead is looked for"
+                    );
+                    self.lost = true;
+                    return;
+                }
+            }
         }
-        if next != 0 {
-            tracing::error!(next, "the stack of returned slots is damaged; its rest is lost until the next audit");
-        }
+    }
+
+    fn is_known(&self, index: SlotIndex) -> bool {
+        (index.0 as usize) < self.contents.len()
     }
 
     /// Frees a slot that a session has killed and did not return before it ended. What another one has killed, that one returns.
@@ -260,15 +331,19 @@ impl Grants {
     /// Frees a slot if it is dead. Returns whether it was.
     pub(super) fn free(&mut self, index: SlotIndex) -> bool {
         let region = Arc::clone(&self.region);
-        let (Some(slot), Some(content)) = (region.slot(index), self.contents.get_mut(index.0 as usize)) else {
-            return false;
-        };
+        let Some(slot) = region.slot(index).filter(|_| self.is_known(index)) else { return false };
         let refs = Refs(slot.refs.load(Ordering::Acquire));
-        if !matches!(refs.state(), State::Dead(_)) {
+        if !matches!(refs.state(), State::Dead(_)) || !self.facts.is_in_use(index) {
             return false;
         }
-        match std::mem::replace(content, Content::Nothing) {
+        let in_order = self.facts.examine(index, slot);
+        if let Some(type_index) = self.facts.end_use(index) {
+            self.types.end_use(type_index);
+        }
+        match std::mem::replace(&mut self.contents[index.0 as usize], Content::Nothing) {
             Content::Nothing => {}
+            // The memory of a damaged slot is out of use like the slot.
+            Content::Bytes(_) if !in_order => {}
             Content::Bytes(extent) => {
                 if slot.flags.load(Ordering::Relaxed) & FILLED != 0 {
                     self.heap.set_present(extent);
@@ -280,12 +355,69 @@ impl Grants {
             }
             Content::Hosted(id) => self.buried.push(id),
         }
-        slot.refs.store(refs.free().0, Ordering::Release);
-        // A generation that would start again could be taken for an earlier one: such a slot is never used again.
-        if slot.generation.load(Ordering::Relaxed) < u32::MAX - 1 {
-            self.free_slots.push(index);
+        if in_order {
+            slot.refs.store(refs.free().0, Ordering::Release);
+            // A generation that would start again could be taken for an earlier one: such a slot is never used again.
+            if self.facts.next_generation(index).is_some() {
+                self.free_slots.push(index);
+            }
         }
         true
+    }
+
+    /// How many slots are out of use because something stood in them that the broker had not written.
+    pub(super) fn damaged(&self) -> u32 {
+        self.facts.damaged()
+    }
+
+    /// What is wrong with each of them.
+    pub(super) fn findings(&self) -> impl Iterator<Item = String> {
+        self.facts.findings()
+    }
+
+    /// Notes that dead slots may be on nobody's way to the broker.
+    pub(super) fn note_lost(&mut self) {
+        self.lost = true;
+    }
+
+    /// Whether a part of the stack of returned slots is lost.
+    pub(super) fn has_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// Compares all slots and types with what is known of them, and mends what the broker alone writes.
+    pub(super) fn examine(&mut self) {
+        let region = Arc::clone(&self.region);
+        let used = &region.header().slots_used;
+        if used.swap(self.contents.len() as u32, Ordering::AcqRel) != self.contents.len() as u32 {
+            tracing::error!("the number of used slots was damaged and is mended");
+        }
+        let mended = self.types.mend(&region);
+        if mended > 0 {
+            tracing::error!(mended, "types were damaged and are mended");
+        }
+        for index in (0..self.contents.len() as u32).map(SlotIndex) {
+            if let Some(slot) = region.slot(index) {
+                self.facts.examine(index, slot);
+            }
+        }
+    }
+
+    /// Slots that are dead, with their `refs`: on the stack, on their way to it, or on a part of it that is lost.
+    pub(super) fn dead(&mut self) -> Vec<(SlotIndex, Refs)> {
+        self.lost = false;
+        let dead = |index: SlotIndex| {
+            let refs = Refs(self.region.slot(index)?.refs.load(Ordering::Acquire));
+            (matches!(refs.state(), State::Dead(_)) && self.facts.is_in_use(index)).then_some((index, refs))
+        };
+        (0..self.contents.len() as u32).filter_map(|index| dead(SlotIndex(index))).collect()
+    }
+
+    /// Frees a slot that has been dead since `refs` was read.
+    pub(super) fn free_lost(&mut self, index: SlotIndex, refs: Refs) {
+        if self.region.slot(index).is_some_and(|slot| slot.refs.load(Ordering::Acquire) == refs.0) {
+            self.free(index);
+        }
     }
 
     /// Gives warm memory above the limit back, a bounded amount at a time. Returns whether there may be more.
@@ -342,13 +474,9 @@ fn apart(extents: Vec<(Extent, SlotIndex)>, mut give: impl FnMut(Extent, SlotInd
 }
 
 /// Fills the words of a free slot.
-fn write_slot(slot: &Slot, generation: Generation, create: &Create, type_index: u32, offset: u64, to: SessionIndex) {
+fn write_slot(slot: &Slot, words: &Words, to: SessionIndex) {
+    words.write(slot);
     // Relaxed: the release of `refs` publishes them all.
-    slot.generation.store(generation.0, Ordering::Relaxed);
-    slot.kind.store(create.kind, Ordering::Relaxed);
-    slot.type_index.store(type_index, Ordering::Relaxed);
-    slot.offset.store(offset, Ordering::Relaxed);
-    slot.len.store(create.len, Ordering::Relaxed);
     slot.holders.store(1 << (to.0 % 64), Ordering::Relaxed);
     for word in [&slot.lock, &slot.seq, &slot.flags, &slot.next] {
         word.store(0, Ordering::Relaxed);

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
@@ -18,18 +18,21 @@ use crate::class::failure::guarded;
 use crate::class::table::{Made, class_fingerprint};
 use crate::class::{ClassTable, builtin};
 use crate::control::create::{self, cut};
-use crate::control::message::{self, Create, Granted, Of, Request};
+use crate::control::message::{self, Create, CreateWithin, Granted, Of, Request};
 use crate::control::{Channel, PATIENCE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::proxy::sealed::Typed;
 use crate::object::transit::{self, Written};
 use crate::object::{Array, Kind, Object, Proxy, scope};
-use crate::region::{ObjectId, Region, SessionIndex};
+use crate::region::{ObjectId, Region, SessionIndex, SlotIndex};
 use crate::session::{Ask, Hold, Link, Session};
 use crate::sync::atomic::Ordering;
 use crate::table::refs::Refs;
 use crate::table::types::TypeRecord;
 use crate::table::{census, tickets};
+
+/// How often a method that waits for room looks for some.
+const LOOK_FOR_ROOM: Duration = Duration::from_millis(5);
 
 /// A hosted object.
 pub(super) struct Hosted {
@@ -147,8 +150,17 @@ impl Host {
         !is_counted && books.free(id.slot())
     }
 
+    /// Whether a slot was killed with a cycle and waits for a proxy in the broker to go.
+    pub(super) fn is_killed(&self, index: SlotIndex) -> bool {
+        self.killed.lock().iter().any(|id| id.slot() == index)
+    }
+
     pub(super) fn collecting(&self) -> MutexGuard<'_, ()> {
         self.collecting.lock()
+    }
+
+    pub(super) fn try_collecting(&self) -> Option<MutexGuard<'_, ()>> {
+        self.collecting.try_lock()
     }
 
     /// Frees the slots of objects that were killed with their cycle.
@@ -165,6 +177,23 @@ impl Host {
         };
         self.bury(&buried);
         granted
+    }
+
+    /// Grants an object to a method, which waits here for room.
+    fn grant_within(&self, asked: &CreateWithin) -> Result<Granted> {
+        let until = Instant::now().checked_add(Duration::from_millis(asked.millis));
+        loop {
+            match self.grant(&asked.create, SessionIndex::BROKER) {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::RegionFull | ErrorKind::TableFull)
+                        && self.books().could_hold(&asked.create)
+                        && until.is_none_or(|until| Instant::now() < until) =>
+                {
+                    std::thread::sleep(LOOK_FOR_ROOM);
+                }
+                other => return other.map(|(granted, _)| granted),
+            }
+        }
     }
 
     /// Has hosted objects dropped whose slots were freed: by another thread, since their destructors are the user's and may take long.
@@ -336,11 +365,9 @@ impl Host {
 
     /// Keeps what brings an object back, in place of what was kept before. The slot names it before the earlier one goes: a crash leaves one of them.
     fn keep(&self, hosted: &Hosted, snapshot: &[u8]) -> Result<()> {
-        let slot = self.region().slot(hosted.id.slot()).ok_or_else(|| tickets::gone(hosted.id))?;
         let array = create::bytes(&self.session, self, snapshot)?;
         let mut kept = hosted.kept.lock();
-        // Release: whoever takes the region over sees the sealed bytes.
-        slot.offset.store(array.id().to_bits(), Ordering::Release);
+        self.books().keep(hosted.id, array.id())?;
         let before = kept.replace(array);
         drop(kept);
         drop(before);
@@ -477,6 +504,7 @@ impl Channel for Host {
                 let (granted, _) = self.grant(&message::unarchive(body)?, SessionIndex::BROKER)?;
                 read(bytemuck::bytes_of(&granted))
             }
+            Request::CreateWithin => read(bytemuck::bytes_of(&self.grant_within(&message::unarchive(body)?)?)),
             // The loop does all else; it never waits for a method.
             _ => read(&self.mailbox.ask(request, body, patience.max(PATIENCE))?),
         }

@@ -31,6 +31,10 @@ pub(super) struct Connection {
     pub(super) writing: bool,
     /// A descriptor that came before the session was known: the region of a dead broker.
     pub(super) descriptor: Option<OwnedFd>,
+    /// Whether the client has said that it leaves.
+    pub(super) has_left: bool,
+    /// Whether it waits for an answer that comes later: no client asks anything else meanwhile.
+    pub(super) waits: bool,
     received: Vec<u8>,
     spare: Vec<u8>,
     unsent: VecDeque<u8>,
@@ -60,6 +64,8 @@ impl Connection {
             issued: Vec::new(),
             writing: false,
             descriptor: None,
+            has_left: false,
+            waits: false,
             received: Vec::new(),
             spare: Vec::new(),
             unsent: VecDeque::new(),

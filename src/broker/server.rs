@@ -3,25 +3,25 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::adopt::{self, Estate, Living};
 use super::callers::Callers;
 use super::config::Config;
+use super::door::{self, Came, Door};
 use super::host::Host;
 use super::mailbox::{Errand, Left, Mailbox};
 use super::peer::{Asked, Connection};
+use super::room::Line;
 use super::structure;
 use super::sweep::sweep;
 use crate::class::ClassTable;
-use crate::control::message::{
-    self, At, Attach, AuditDone, Create, HandBack, HeapUse, Join, Named, Publish, Request, Welcome,
-};
+use crate::control::message::{self, At, Attach, AuditDone, HandBack, HeapUse, Join, Named, Publish, Request, Welcome};
 use crate::error::{Error, ErrorKind, Result};
-use crate::object::Kind;
 use crate::object::transit::Written;
+use crate::region::constants::Constants;
 use crate::region::layout::{BrokerState, FINGERPRINT, Map, VERSION};
 use crate::region::region::check_layout;
 use crate::region::{Backing, Generation, ObjectId, Region, SessionIndex, SlotIndex};
@@ -32,6 +32,7 @@ use crate::sys::place::{self, Claim};
 use crate::sys::poller::{Poller, Ready};
 use crate::sys::{clock, process, socket};
 use crate::table::audit::{Audited, audit};
+use crate::table::counting::SessionState;
 use crate::table::tickets::LiveTicket;
 use crate::table::{names, sessions, tickets};
 
@@ -41,18 +42,33 @@ const BELL: u64 = 2;
 /// Keys of sessions' pidfds start here; keys of connections go from 3 up and never come near.
 const PIDFDS: u64 = 1 << 48;
 
-/// How soon a slot is audited again that a living process was working on.
+/// How soon a slot is audited again that a living process was working on; each further time takes twice as long, up to a limit, since a process may be stopped.
 const AUDIT_AGAIN: Duration = Duration::from_millis(20);
+const AUDIT_AGAIN_AT_LAST: Duration = Duration::from_secs(1);
+/// How soon lost slots are looked for again.
+const PATROL_AGAIN: Duration = Duration::from_secs(1);
+/// The longest that the loop sleeps without a look: no time that somebody has asked for is too large for the system.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+/// Most connections of a session: one for each of its threads that is calling.
+const MOST_CONNECTIONS: usize = 1024;
+/// Most sessions of a process: it needs one, and others for its children.
+const MOST_SESSIONS: usize = 64;
 
 /// An attached process, as the broker privately knows it.
-struct Attached {
+pub(super) struct Attached {
     /// Its pidfd; readable when it ends.
     pidfd: OwnedFd,
     token: u64,
     pid: u32,
     /// False for one that has outlived another broker and has not come back yet.
     is_connected: bool,
+    /// What its entry in the region says.
+    pub(super) entry: sessions::Entry,
+    connections: usize,
 }
+
+/// Why a session has ended that is over for good.
+const LEFT: &str = "it has left";
 
 /// How long a broker whose predecessor has died waits for somebody who has the region, before it begins with an empty one. Clients that live hand it back within
 /// milliseconds.
@@ -84,28 +100,38 @@ struct Waiting {
 }
 
 pub(super) struct Server {
-    region: Arc<Region>,
+    pub(super) region: Arc<Region>,
     /// The broker is a session like any other.
     session: Arc<Session>,
-    host: Arc<Host>,
+    pub(super) host: Arc<Host>,
     classes: Vec<Arc<ClassTable>>,
     callers: Arc<Callers>,
     mailbox: Arc<Mailbox>,
     poller: Poller,
-    listener: UnixListener,
+    door: Door,
     stop: Vec<OwnedFd>,
-    connections: HashMap<u64, Connection>,
+    pub(super) connections: HashMap<u64, Connection>,
     away: HashMap<u64, Away>,
     next_key: u64,
-    sessions: HashMap<SessionIndex, Attached>,
+    pub(super) sessions: HashMap<SessionIndex, Attached>,
+    /// Sessions that have ended before their processes: those may go on counting, so the numbers are not given to others yet.
+    retired: HashMap<SessionIndex, Attached>,
     waiting: Vec<Waiting>,
     expecting: Option<Expecting>,
+    /// Clients that wait for room.
+    pub(super) line: Line,
+    pub(super) constants: Constants,
+    /// What was found to be damaged.
+    pub(super) findings: Vec<String>,
     /// Times of the boot clock at which tickets expire.
     deadlines: BTreeSet<u64>,
     /// References in replies of a dead broker, and when they are given up.
     replies: Option<(Instant, Vec<LiveTicket>)>,
     /// Slots to be audited again: a reference was being moved when they were looked at.
     due: BTreeSet<SlotIndex>,
+    /// When, and how long after the time before.
+    due_at: Option<(Instant, Duration)>,
+    patrolled: Option<Instant>,
     stopping: bool,
     /// Last: the name is free only when all the rest is gone.
     claim: Claim,
@@ -129,6 +155,7 @@ impl Server {
         };
         let poller = Poller::new()?;
         poller.add(mailbox.bell(), BELL)?;
+        let constants = Constants::of(estate.session.region());
         let mut server = Self {
             callers: Callers::new(&estate.host, Arc::clone(&mailbox)),
             region: estate.session.region_arc(),
@@ -137,22 +164,28 @@ impl Server {
             classes: classes.to_vec(),
             mailbox,
             poller,
-            listener: socket::listen(claim.socket_path())?,
+            door: Door::new(socket::listen(claim.socket_path())?),
             stop: Vec::new(),
             connections: HashMap::new(),
             away: HashMap::new(),
             next_key: 3,
             sessions: HashMap::new(),
+            retired: HashMap::new(),
             waiting: Vec::new(),
             expecting: None,
+            line: Line::default(),
+            constants,
+            findings: Vec::new(),
             deadlines: BTreeSet::new(),
             replies: None,
             due: BTreeSet::new(),
+            due_at: None,
+            patrolled: None,
             stopping: false,
             claim,
         };
         server.settle(estate.living, estate.busy, estate.replies)?;
-        server.poller.add(&server.listener, LISTENER)?;
+        server.poller.add(server.door.listener(), LISTENER)?;
         if is_expecting {
             server.expecting = Some(Expecting { until: Instant::now() + HAND_BACK_PATIENCE, held: Vec::new() });
         }
@@ -164,12 +197,15 @@ impl Server {
     fn settle(&mut self, living: Vec<Living>, busy: Vec<SlotIndex>, replies: Vec<LiveTicket>) -> Result<()> {
         for Living { index, pid, pidfd } in living {
             self.poller.add(&pidfd, PIDFDS + u64::from(index.0))?;
-            self.sessions.insert(index, Attached { pidfd, token: random()?, pid, is_connected: false });
+            let Some(entry) = self.region.session(index).map(sessions::Entry::of) else { continue };
+            let attached = Attached { pidfd, token: random()?, pid, is_connected: false, entry, connections: 0 };
+            self.sessions.insert(index, attached);
         }
-        self.due.extend(busy);
+        self.look_again(&busy);
         self.note_deadlines();
         self.replies = (!replies.is_empty()).then(|| (Instant::now() + REPLY_PATIENCE, replies));
         self.region.header().broker_state.store(BrokerState::Serving as u32, Ordering::Release);
+        self.constants = Constants::of(&self.region);
         Ok(())
     }
 
@@ -188,11 +224,14 @@ impl Server {
             for ready in self.poller.wait(idle)? {
                 self.handle(ready);
             }
+            self.serve_line();
             self.expire_waiting();
             self.expire_tickets();
             self.expire_replies();
             self.expire_expecting();
+            self.expire_strangers();
             self.audit_due();
+            self.look_for_lost();
         }
         for connection in self.connections.values_mut() {
             let _ = connection.flush();
@@ -212,11 +251,13 @@ impl Server {
         let waiting = self.waiting.iter().filter_map(|waiting| waiting.until).min();
         let waiting = waiting.map(|until| until.saturating_duration_since(Instant::now()));
         let ticket = self.deadlines.first().map(|at| Duration::from_nanos(at.saturating_sub(clock::boot_nanos()) + 1));
-        let due = (!self.due.is_empty()).then_some(AUDIT_AGAIN);
-        let fixed =
-            self.expecting.iter().map(|expecting| expecting.until).chain(self.replies.iter().map(|(until, _)| *until));
-        let fixed = fixed.map(|until| until.saturating_duration_since(Instant::now()));
-        waiting.into_iter().chain(ticket).chain(due).chain(fixed).min()
+        let door = self.door.next().into_iter();
+        let others = door.chain(self.due_at.map(|(at, _)| at)).chain(self.lost_at());
+        let fixed = self.expecting.iter().map(|expecting| expecting.until);
+        let others = others.chain(fixed).chain(self.replies.iter().map(|(until, _)| *until));
+        let others = others.map(|at| at.saturating_duration_since(Instant::now()));
+        let next = waiting.into_iter().chain(ticket).chain(others).chain(self.line.next()).min();
+        next.map(|next| next.min(LONGEST_SLEEP))
     }
 
     fn handle(&mut self, ready: Ready) {
@@ -237,15 +278,12 @@ impl Server {
     }
 
     fn accept(&mut self) {
-        // A bounded batch: those who are connected get their turn too.
-        for _ in 0..64 {
-            let stream = match self.listener.accept() {
-                Ok((stream, _)) => stream,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    return;
-                }
+        for _ in 0..Door::batch() {
+            let stream = match self.door.let_in() {
+                Came::In(stream) => stream,
+                Came::Nobody => return,
+                Came::Away => continue,
+                Came::Shut => return self.poller.remove(self.door.listener()),
             };
             match socket::peer(&stream) {
                 Ok(peer) if peer.uid == rustix::process::geteuid().as_raw() => {
@@ -256,10 +294,34 @@ impl Server {
                         continue;
                     }
                     self.connections.insert(key, Connection::new(stream, peer));
+                    let connections = &self.connections;
+                    let is_stranger = |key| connections.get(&key).is_some_and(|other| other.session.is_none());
+                    if let Some(oldest) = self.door.note(key, is_stranger) {
+                        self.turn_out(oldest, &door::too_many_strangers());
+                    }
                 }
                 Ok(peer) => tracing::warn!(pid = peer.pid, uid = peer.uid, "a connection of another user was refused"),
                 Err(error) => tracing::warn!(%error, "a connection was refused"),
             }
+        }
+    }
+
+    /// Closes a connection that has not attached, and says why.
+    fn turn_out(&mut self, key: u64, why: &Error) {
+        if let Some(connection) = self.connections.get(&key).filter(|connection| connection.session.is_none()) {
+            door::refuse(&connection.stream, why);
+            self.close(key, Some(why.message()));
+        }
+    }
+
+    fn expire_strangers(&mut self) {
+        while let Some(late) = self.door.late() {
+            self.turn_out(late, &door::too_late());
+        }
+        if self.door.opens()
+            && let Err(error) = self.poller.add(self.door.listener(), LISTENER)
+        {
+            tracing::error!(%error, "the door stays shut");
         }
     }
 
@@ -278,6 +340,9 @@ impl Server {
         loop {
             let Some(connection) = self.connections.get_mut(&key) else { return };
             match connection.next() {
+                Ok(Some(asked)) if connection.waits && asked.request != Request::Leave => {
+                    return self.close(key, Some("it asks something while it waits for an answer"));
+                }
                 Ok(Some(asked)) if asked.request.is_call() && connection.session.is_some() => {
                     self.hand_over(key, asked)
                 }
@@ -308,12 +373,13 @@ impl Server {
                 Err(message::protocol("this connection is attached already"))
             }
             (_, None) => Err(message::protocol("the first message of a connection is attach, join or hand-back")),
-            (Request::Leave, Some(_)) => return self.close(key, None),
+            (Request::Leave, Some(_)) => {
+                connection.has_left = true;
+                return self.close(key, None);
+            }
             (Request::Deadline, Some(_)) => {
                 match message::fixed::<At>(asked.body()) {
-                    Ok(at) => {
-                        self.deadlines.insert(at.boot_nanos);
-                    }
+                    Ok(at) => self.note_deadline(at.boot_nanos),
                     Err(error) => self.close(key, Some(error.message())),
                 }
                 return;
@@ -321,10 +387,17 @@ impl Server {
             (Request::Returned, Some(_)) => return self.host.take_back(),
             (Request::Wait, Some(_)) => match self.wait(key, asked) {
                 Ok(true) => Ok(Vec::new()),
-                Ok(false) => return,
+                Ok(false) => return self.let_wait(key),
                 Err(error) => Err(error),
             },
-            (Request::Create, Some(session)) => self.create(key, asked, session),
+            (Request::Create, Some(session)) => {
+                message::unarchive(asked.body()).and_then(|create| self.grant(key, &create, session))
+            }
+            (Request::CreateWithin, Some(session)) => match self.create_within(key, asked, session) {
+                Ok(Some(granted)) => Ok(granted),
+                Ok(None) => return self.let_wait(key),
+                Err(error) => Err(error),
+            },
             (request, Some(_)) => self.perform(request, asked.body(), pid),
         };
         let bytes = match &result {
@@ -343,6 +416,7 @@ impl Server {
             Request::Publish => self.publish(body, pid),
             Request::Unpublish => self.unpublish(body),
             Request::Audit => Ok(bytemuck::bytes_of(&self.audit_all()).to_vec()),
+            Request::Examine => self.examine(),
             Request::Usage => Ok(bytemuck::bytes_of(&self.heap_use()).to_vec()),
             Request::ClearPoison => self.host.clear_poison(&message::fixed(body)?).map(|()| Vec::new()),
             Request::Shutdown => {
@@ -369,9 +443,7 @@ impl Server {
                     // The method may have given up.
                     let _ = answer.send(self.perform(request, &body, std::process::id()));
                 }
-                Errand::Deadline(at) => {
-                    self.deadlines.insert(at);
-                }
+                Errand::Deadline(at) => self.note_deadline(at),
             }
         }
         self.host.take_back();
@@ -426,24 +498,40 @@ impl Server {
             )
             .help("build both with the same version of sharehold")
         })?;
+        // A newcomer reads the header next.
+        self.mend_header();
         let most = self.region.capacities().sessions as u16;
-        let index = (1..most).map(SessionIndex).find(|index| !self.sessions.contains_key(index)).ok_or_else(|| {
+        let is_taken = |index: &SessionIndex| self.sessions.contains_key(index) || self.retired.contains_key(index);
+        let index = (1..most).map(SessionIndex).find(|index| !is_taken(index)).ok_or_else(|| {
             Error::new(ErrorKind::TableFull, format!("all {most} sessions are in use"))
                 .help("end processes, or start the broker with more sessions")
         })?;
         let connection = self.connections.get_mut(&key).ok_or_else(|| message::protocol("the connection has gone"))?;
         let peer = connection.peer;
+        let its = self.sessions.values().chain(self.retired.values()).filter(|other| other.pid == peer.pid).count();
+        if its >= MOST_SESSIONS {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!("process {} has {its} sessions already, and can't have more", peer.pid),
+            )
+            .help("a process needs one session: clone its manager"));
+        }
         let entry =
             self.region.session(index).ok_or_else(|| Error::new(ErrorKind::Damaged, "the session table is cut off"))?;
         self.region.reserve_row(index)?;
+        // It was empty, unless somebody has written what is not his.
+        self.region.clear_row(index);
         let pidfd = process::peer_pidfd(std::os::fd::AsFd::as_fd(&connection.stream))
-            .map_or_else(|| process::pidfd(peer.pid), Ok)?;
+            .map_or_else(|| process::pidfd(peer.pid), Ok)
+            .map_err(|error| if process::has_descriptors() { error } else { door::no_descriptors() })?;
         self.poller.add(&pidfd, PIDFDS + u64::from(index.0))?;
         let generation = sessions::enter(entry, peer.pid, peer.uid);
         let token = random()?;
         connection.session = Some(index);
         connection.is_first = true;
-        self.sessions.insert(index, Attached { pidfd, token, pid: peer.pid, is_connected: true });
+        let entry = sessions::Entry::of(entry);
+        self.sessions
+            .insert(index, Attached { pidfd, token, pid: peer.pid, is_connected: true, entry, connections: 1 });
         tracing::debug!(session = index.0, pid = peer.pid, "attached");
         Ok(welcome(token, index, generation))
     }
@@ -465,6 +553,7 @@ impl Server {
             Error::new(ErrorKind::Refused, "this session has ended: the broker was told that its process is gone")
         })?;
         attached.is_connected = true;
+        attached.connections += 1;
         let token = attached.token;
         if let Some(connection) = self.connections.get_mut(&key) {
             connection.session = Some(index);
@@ -516,23 +605,19 @@ impl Server {
     fn join(&mut self, key: u64, asked: &Asked) -> Result<Vec<u8>> {
         let join: Join = message::fixed(asked.body())?;
         let index = SessionIndex(join.session as u16);
-        let known = self.sessions.get(&index).is_some_and(|attached| attached.token == join.token);
-        let connection = self.connections.get_mut(&key).filter(|_| known);
-        let connection = connection.ok_or_else(|| message::protocol("there is no such session to join"))?;
-        connection.session = Some(index);
+        let attached = self.sessions.get_mut(&index).filter(|attached| attached.token == join.token);
+        let attached = attached.ok_or_else(|| message::protocol("there is no such session to join"))?;
+        if attached.connections >= MOST_CONNECTIONS {
+            return Err(Error::new(
+                ErrorKind::TableFull,
+                format!("the session has {MOST_CONNECTIONS} connections already, and can't have more"),
+            )
+            .help("so many calls are being made by this process at the same time: let some of them end"));
+        }
+        attached.connections += 1;
+        let connection = self.connections.get_mut(&key);
+        connection.ok_or_else(|| message::protocol("the connection has gone"))?.session = Some(index);
         Ok(Vec::new())
-    }
-
-    fn create(&mut self, key: u64, asked: &Asked, session: SessionIndex) -> Result<Vec<u8>> {
-        let create: Create = message::unarchive(asked.body())?;
-        if create.kind == Kind::Hosted as u32 {
-            return Err(Error::new(ErrorKind::InvalidArgument, "a hosted object is created by its class"));
-        }
-        let (granted, pending) = self.host.grant(&create, session)?;
-        if let Some(connection) = self.connections.get_mut(&key) {
-            connection.pending = Some(pending);
-        }
-        Ok(bytemuck::bytes_of(&granted).to_vec())
     }
 
     fn publish(&mut self, body: &[u8], publisher: u32) -> Result<Vec<u8>> {
@@ -575,7 +660,7 @@ impl Server {
 
     fn wake_waiting(&mut self, name: &str) {
         for waiting in self.waiting.extract_if(.., |waiting| waiting.name == name).collect::<Vec<_>>() {
-            self.send(waiting.connection, &message::reply(Request::Wait, waiting.request, &[]));
+            self.answer_late(waiting.connection, &message::reply(Request::Wait, waiting.request, &[]));
         }
     }
 
@@ -587,7 +672,30 @@ impl Server {
         let over = |waiting: &mut Waiting| waiting.until.is_some_and(|until| until <= now);
         for waiting in self.waiting.extract_if(.., over).collect::<Vec<_>>() {
             let error = Error::new(ErrorKind::Timeout, format!("nothing was published as '{}' in time", waiting.name));
-            self.send(waiting.connection, &message::failure(waiting.request, &error));
+            self.answer_late(waiting.connection, &message::failure(waiting.request, &error));
+        }
+    }
+
+    fn let_wait(&mut self, key: u64) {
+        if let Some(connection) = self.connections.get_mut(&key) {
+            connection.waits = true;
+        }
+    }
+
+    /// Answers one that was let wait.
+    pub(super) fn answer_late(&mut self, key: u64, bytes: &[u8]) {
+        if let Some(connection) = self.connections.get_mut(&key) {
+            connection.waits = false;
+        }
+        self.send(key, bytes);
+    }
+
+    /// Notes when a ticket expires. Many more times than there can be tickets are not kept: those of the tickets that there are, are.
+    fn note_deadline(&mut self, at: u64) {
+        self.deadlines.insert(at);
+        if self.deadlines.len() > 2 * self.region.capacities().tickets as usize {
+            self.deadlines.clear();
+            self.note_deadlines();
         }
     }
 
@@ -620,7 +728,8 @@ impl Server {
 
     fn audit_all(&mut self) -> AuditDone {
         self.host.take_back();
-        let used = self.region.header().slots_used.load(Ordering::Acquire);
+        self.patrol();
+        let used = self.host.books().slots();
         let slots: Vec<SlotIndex> = (0..used).map(SlotIndex).collect();
         let audited = self.audit(&slots);
         AuditDone { repaired: audited.repaired, freed: audited.freed, busy: audited.busy.len() as u32, reserved: 0 }
@@ -630,15 +739,38 @@ impl Server {
     fn audit(&mut self, slots: &[SlotIndex]) -> Audited {
         let audited = self.session.with_lane(|lane| audit(&self.region, slots, lane));
         self.host.take_back();
-        self.due.extend(&audited.busy);
+        self.look_again(&audited.busy);
         audited
     }
 
+    /// Has slots audited again that somebody is working on.
+    fn look_again(&mut self, busy: &[SlotIndex]) {
+        self.due.extend(busy);
+        if !busy.is_empty() && self.due_at.is_none() {
+            self.due_at = Some((Instant::now() + AUDIT_AGAIN, AUDIT_AGAIN));
+        }
+    }
+
     fn audit_due(&mut self) {
-        if !self.due.is_empty() {
-            let due: Vec<SlotIndex> = std::mem::take(&mut self.due).into_iter().collect();
-            self.due.extend(adopt::finish_unannounced(&self.host, &due));
-            self.audit(&due);
+        let Some((_, after)) = self.due_at.take_if(|(at, _)| *at <= Instant::now()) else { return };
+        let due: Vec<SlotIndex> = std::mem::take(&mut self.due).into_iter().collect();
+        self.audit(&due);
+        if let Some((at, next)) = &mut self.due_at {
+            *next = (2 * after).min(AUDIT_AGAIN_AT_LAST);
+            *at = Instant::now() + *next;
+        }
+    }
+
+    /// When dead slots are to be looked for, since a part of the stack of returned ones is lost.
+    fn lost_at(&self) -> Option<Instant> {
+        let again = || self.patrolled.map_or_else(Instant::now, |last| last + PATROL_AGAIN);
+        self.host.books().has_lost().then(again)
+    }
+
+    fn look_for_lost(&mut self) {
+        if self.lost_at().is_some_and(|at| at <= Instant::now()) {
+            self.patrol();
+            self.patrolled = Some(Instant::now());
         }
     }
 
@@ -646,7 +778,14 @@ impl Server {
         self.host.take_back();
         let books = self.host.books();
         let heap = books.heap();
-        HeapUse { capacity: heap.capacity(), free: heap.free_bytes(), largest: heap.largest(), warm: heap.warm_bytes() }
+        HeapUse {
+            capacity: heap.capacity(),
+            free: heap.free_bytes(),
+            largest: heap.largest(),
+            warm: heap.warm_bytes(),
+            damaged: books.damaged().into(),
+            waiting: self.line.len() as u64,
+        }
     }
 
     fn send(&mut self, key: u64, bytes: &[u8]) {
@@ -681,10 +820,15 @@ impl Server {
         }
         self.poller.remove(&connection.stream);
         self.waiting.retain(|waiting| waiting.connection != key);
-        let session = connection.session.filter(|_| connection.is_first);
+        self.line.forget(key);
+        let (session, is_first, has_left) = (connection.session, connection.is_first, connection.has_left);
         self.give_up(connection);
-        if let Some(session) = session {
-            self.end_session(session, "its connection was closed");
+        let Some(session) = session else { return };
+        if let Some(attached) = self.sessions.get_mut(&session) {
+            attached.connections = attached.connections.saturating_sub(1);
+        }
+        if is_first {
+            self.end_session(session, if has_left { LEFT } else { "its connection was closed" });
         }
     }
 
@@ -694,9 +838,11 @@ impl Server {
         self.host.take_back();
     }
 
-    fn end_session(&mut self, index: SessionIndex, why: &str) {
-        let Some(attached) = self.sessions.remove(&index) else { return };
-        self.poller.remove(&attached.pidfd);
+    /// Gives back all that a session held. Its number is free for another when the process has left in order or is gone: what has not left may go on counting in its row.
+    pub(super) fn end_session(&mut self, index: SessionIndex, why: &str) {
+        let active = self.sessions.remove(&index);
+        self.region.header().deaths.fetch_add(u64::from(active.is_some()), Ordering::Relaxed);
+        let Some(attached) = active.or_else(|| self.retired.remove(&index)) else { return };
         let keys: Vec<u64> =
             self.connections.iter().filter(|(_, other)| other.session == Some(index)).map(|(key, _)| *key).collect();
         for key in keys {
@@ -711,8 +857,14 @@ impl Server {
         let audited = self.audit(&moving);
         // It may have died before it could tell of a ticket's deadline.
         self.note_deadlines();
-        self.region.header().deaths.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(session = index.0, pid = attached.pid, why, ?audited, took = ?started.elapsed(), "a session has ended");
+        if why == LEFT || process::has_ended(&attached.pidfd) {
+            return self.poller.remove(&attached.pidfd);
+        }
+        if let Some(entry) = self.region.session(index) {
+            sessions::set_state(entry, attached.entry.generation(), SessionState::Dead);
+        }
+        self.retired.insert(index, attached);
     }
 }
 

@@ -48,7 +48,7 @@ fn slots_in_lanes(entry: &SessionEntry) -> Vec<SlotIndex> {
 fn release_row(broker: &Session, dead: SessionIndex, generation: Generation) {
     let region = broker.region();
     let counting = broker.counting();
-    let used = region.header().slots_used.load(Ordering::Acquire);
+    let used = region.slots_used();
     let hint = 1 << (dead.0 % 64);
     for (slot, cell) in region.reserved_cells(dead).take_while(|(slot, _)| slot.0 < used) {
         let Some(words) = region.slot(slot) else { break };

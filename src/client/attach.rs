@@ -150,7 +150,12 @@ impl Connections {
         let token = self.token.load(Ordering::Relaxed);
         let join = Join { token, session: u32::from(self.session.0), reserved: 0 };
         let patience = patience.map_or(PATIENCE, |patience| patience.min(PATIENCE));
-        connection.call(Request::Join, &[bytemuck::bytes_of(&join)], Some(patience))?;
+        let joined = connection.call(Request::Join, &[bytemuck::bytes_of(&join)], Some(patience)).map(|_| ());
+        joined.map_err(|error| match error.kind() {
+            ErrorKind::Protocol => Error::new(ErrorKind::BrokerGone, "the broker has ended this session")
+                .help("connect again; what was held by this session is lost"),
+            _ => error,
+        })?;
         Ok(connection)
     }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::attach::{Connections, attach};
+use crate::control::message::{self, Damage, Request};
+use crate::control::{Channel, PATIENCE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::Region;
 use crate::session::Session;
@@ -38,7 +40,7 @@ pub struct CheckReport {
     pub findings: Vec<String>,
 }
 
-/// Audits the region of a broker: counts, pins, states and bounds. It changes nothing. The region of a dead broker can be audited if it is a named segment.
+/// Audits the region of a broker: counts, pins, states and bounds. It changes nothing, but has the broker mend what it finds that only the broker writes. The region of a dead broker can be audited if it is a named segment.
 ///
 /// # Errors
 /// `BrokerNotFound` if there is neither a broker nor a segment of this name; `Damaged`, `LayoutMismatch`.
@@ -56,6 +58,7 @@ pub fn check(name: &str) -> Result<CheckReport> {
         let again = census::findings(region, alive);
         findings.retain(|finding| again.contains(finding));
     }
+    findings.extend(opened.examine()?);
     Ok(CheckReport {
         name: region.broker_name(),
         broker_alive: alive,
@@ -82,6 +85,17 @@ impl Opened {
         }
     }
 
+    /// What the broker itself finds, which compares the region with its books.
+    fn examine(&self) -> Result<Vec<String>> {
+        match self {
+            Opened::Attached(_, channel) if channel.is_connected() => {
+                let answer = channel.call(Request::Examine, &[], PATIENCE)?;
+                Ok(message::unarchive::<Damage>(&answer)?.findings)
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// Whether there is a broker.
     fn is_served(&self) -> bool {
         match self {
@@ -95,9 +109,10 @@ fn open(name: &str) -> Result<Opened> {
     match attach(name) {
         Ok((session, channel)) => Ok(Opened::Attached(session, channel)),
         Err(error) if error.kind() == ErrorKind::BrokerNotFound => {
-            let memory = Memory::open_segment(&place::segment_name(name)).map_err(|_| {
-                Error::new(ErrorKind::BrokerNotFound, format!("there is neither a broker nor a segment named '{name}'"))
-                    .help("the memfd of a dead broker is gone with it; start the broker with --segment to be able to look at it afterwards")
+            let memory = Memory::open_segment(&place::segment_name(name)).map_err(|error| match error.kind() {
+                ErrorKind::Damaged => error,
+                _ => Error::new(ErrorKind::BrokerNotFound, format!("there is neither a broker nor a segment named '{name}'"))
+                    .help("the memfd of a dead broker is gone with it; start the broker with --segment to be able to look at it afterwards"),
             })?;
             Ok(Opened::Segment(Box::new(Region::open(memory)?)))
         }

@@ -40,12 +40,15 @@ const ASK_AGAIN: Duration = Duration::from_millis(5);
 pub struct Manager {
     session: Arc<Session>,
     channel: Arc<dyn Channel>,
+    /// How long creating waits for room.
+    room: Duration,
 }
 
 /// Sets up a manager with a broker of its own. Made by [`Manager::builder`].
 #[derive(Debug, Clone)]
 pub struct ManagerBuilder {
     config: Config,
+    room: Duration,
 }
 
 impl ManagerBuilder {
@@ -59,6 +62,13 @@ impl ManagerBuilder {
         self
     }
 
+    /// Has creating wait for room when there is none: [`Manager::wait_for_room`].
+    #[must_use]
+    pub fn wait_for_room(mut self, timeout: Duration) -> Self {
+        self.room = timeout;
+        self
+    }
+
     /// Starts the broker as a child process and connects to it.
     ///
     /// The broker ends when this process's last manager and proxy have gone, and also when this process dies, however it does.
@@ -69,7 +79,7 @@ impl ManagerBuilder {
         let child = BrokerChild::start(&self.config)?;
         let (session, channel) = attach(&self.config.name)?;
         channel.set_child(child);
-        Ok(Manager { session, channel })
+        Ok(Manager { session, channel, room: self.room })
     }
 }
 
@@ -87,7 +97,7 @@ impl Manager {
         use std::hash::{BuildHasher, RandomState};
         let unique = RandomState::new().hash_one(clock::boot_nanos()) as u32;
         let name = format!("auto-{}-{unique:08x}", std::process::id());
-        ManagerBuilder { config: Config { name, ..Config::default() } }
+        ManagerBuilder { config: Config { name, ..Config::default() }, room: Duration::ZERO }
     }
 
     /// Joins the broker of this name.
@@ -96,7 +106,7 @@ impl Manager {
     /// `BrokerNotFound`, `LayoutMismatch` with both layouts, `TableFull` if it has no session free.
     pub fn connect(name: &str) -> Result<Self> {
         let (session, channel) = attach(name)?;
-        Ok(Self { session, channel })
+        Ok(Self { session, channel, room: Duration::ZERO })
     }
 
     /// As [`Manager::connect`], but waits until such a broker serves: for programs that are started together.
@@ -124,7 +134,30 @@ impl Manager {
             Error::new(ErrorKind::Refused, "this thread is not executing a method of a hosted object")
                 .help("elsewhere use Manager::connect or Manager::start")
         })?;
-        Ok(Self { session: Arc::clone(host.session()), channel: host })
+        Ok(Self { session: Arc::clone(host.session()), channel: host, room: Duration::ZERO })
+    }
+
+    /// A handle on the same session whose [`value`](Manager::value), [`array`](Manager::array), [`archive`](Manager::archive) and their kin wait when memory or the object table is full, until
+    /// others have given up enough, at most for `timeout`; then the error is the same as without waiting.
+    ///
+    /// Those who wait stand in a line, so a large object gets its turn among small ones. Whoever does not wait takes what is free at that moment, also past the line.
+    /// What could not fit into an empty region is refused at once. Hosted objects do not wait: their constructors run first.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sharehold::{ErrorKind, Manager};
+    ///
+    /// let manager = Manager::builder().capacity(1 << 20).start()?;
+    /// let first = manager.array(&vec![1_u8; 600_000])?;
+    /// let patient = manager.wait_for_room(Duration::from_secs(10));
+    /// let second = std::thread::spawn(move || patient.array(&vec![2_u8; 600_000]));
+    /// drop(first);
+    /// assert_eq!(second.join().unwrap()?.read()?[0], 2);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn wait_for_room(&self, timeout: Duration) -> Self {
+        Self { room: timeout, ..self.clone() }
     }
 
     /// The broker's name: what other processes connect to.
@@ -171,7 +204,7 @@ impl Manager {
     pub fn value<T: Shareable>(&self, value: T) -> Result<Value<T>> {
         let len = 2 * 8 * copy_words::<T>() as u64;
         let create = create::of::<T>(Kind::Value, len, align_of::<T>().max(8) as u64);
-        let hold = create::create(&self.session, &*self.channel, &create)?;
+        let hold = create::create(&self.session, &*self.channel, &create, self.room)?;
         let words: Payload<AtomicU64> = Payload::of(&hold)?;
         payload::store(words.words(&hold), &value);
         <Value<T> as crate::object::proxy::sealed::Typed>::of(hold)
@@ -238,7 +271,7 @@ impl Manager {
         align: usize,
         fill: impl FnOnce(&mut [T]) -> Result<(), E>,
     ) -> Result<Array<T>, E> {
-        create::array(&self.session, &*self.channel, len, align, fill)
+        create::array(&self.session, &*self.channel, len, align, self.room, fill)
     }
 
     /// Shares an immutable archive of a value.
@@ -259,7 +292,7 @@ impl Manager {
             len: bytes.len() as u64,
             align: align_of::<T::Archived>().max(16) as u64,
         };
-        let hold = create::create(&self.session, &*self.channel, &create)?;
+        let hold = create::create(&self.session, &*self.channel, &create, self.room)?;
         let place: Payload<u8> = Payload::of(&hold)?;
         // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
         unsafe { place.slice_mut() }.copy_from_slice(&bytes);
@@ -407,13 +440,24 @@ impl Manager {
     /// A proxy of the object that is published under a name. Makes no system call.
     ///
     /// # Errors
-    /// `NameNotFound`, `TypeMismatch`.
+    /// `NameNotFound`, `TypeMismatch`; `Damaged` if the name holds what is gone.
     pub fn lookup<P: Proxy>(&self, name: &str) -> Result<P> {
         names::check_name(name)?;
+        let mut gone = None;
         while let Some(found) = names::find(self.session.region(), name) {
+            // A name keeps its object alive.
+            if gone == Some(found.object) {
+                return Err(Error::new(
+                    ErrorKind::Damaged,
+                    format!("the name '{name}' says that it holds object {}, which is gone", found.object),
+                )
+                .help("remove the name; `sharehold check` says more"));
+            }
             // Gone: it was removed after it was found. Look again.
-            if let Some(hold) = Hold::take(&self.session, found.object)? {
-                return P::of(hold);
+            match Hold::take(&self.session, found.object) {
+                Ok(Some(hold)) => return P::of(hold),
+                Err(error) if error.kind() != ErrorKind::Gone => return Err(error),
+                _ => gone = Some(found.object),
             }
         }
         Err(Error::new(ErrorKind::NameNotFound, format!("nothing is published as '{name}'"))
@@ -534,6 +578,8 @@ impl Manager {
             heap_free: heap.free,
             largest_free: heap.largest,
             warm: heap.warm,
+            damaged: heap.damaged as u32,
+            waiting: heap.waiting as u32,
             resident: region.resident(),
             granted: header.granted.load(Ordering::Relaxed),
             deaths: header.deaths.load(Ordering::Relaxed),

@@ -146,6 +146,10 @@ pub struct Stats {
     pub largest_free: u64,
     /// Free memory that is kept for the next objects.
     pub warm: u64,
+    /// Objects that are out of use because something stood in their slots that the broker had not written.
+    pub damaged: u32,
+    /// Clients that wait for room.
+    pub waiting: u32,
     /// Memory that the system has given to the region, tables included.
     pub resident: u64,
     /// Objects ever created.

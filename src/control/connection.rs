@@ -58,7 +58,10 @@ impl Connection {
         patience: Option<Duration>,
     ) -> Result<(&[u8], Option<OwnedFd>)> {
         let request = self.write(kind, body, patience)?;
-        socket::send_all(&self.stream, &self.sent).map_err(broken)?;
+        self.received.clear();
+        if let Err(error) = socket::send_all(&self.stream, &self.sent) {
+            return Err(self.last_words().unwrap_or_else(|| broken(error)));
+        }
         self.receive(kind, request)
     }
 
@@ -93,6 +96,9 @@ impl Connection {
             if let Some((head, announced)) = whole(&self.received)? {
                 let body = HEAD..HEAD + head.len as usize;
                 return match announced {
+                    Announced::Failure if head.request == message::UNASKED => {
+                        Err(message::failed(&self.received[body]))
+                    }
                     _ if head.request != request => Err(message::protocol("a reply to another request came")),
                     Announced::Reply(to) if to == kind => Ok((&self.received[body], fd)),
                     Announced::Failure => Err(message::failed(&self.received[body])),
@@ -113,6 +119,14 @@ impl Connection {
                 return Err(gone());
             }
         }
+    }
+
+    /// What the broker has said before it closed the connection, if it has.
+    fn last_words(&mut self) -> Option<Error> {
+        while let Ok(1..) = socket::receive_now(&self.stream, &mut self.received) {}
+        let (head, announced) = whole(&self.received).ok()??;
+        let failed = message::failed(self.received.get(HEAD..HEAD + head.len as usize)?);
+        (announced == Announced::Failure && head.request == message::UNASKED).then_some(failed)
     }
 
     /// Sets how long a receive may take. A system call only if it is another time than before.

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::message::{self, Create, Granted, Request};
+use super::message::{self, Create, CreateWithin, Granted, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::payload::{Payload, slot_of};
 use crate::object::proxy::sealed::Typed;
 use crate::object::{Array, Kind, Shareable};
-use crate::region::layout::{FILLED, TYPE_NAME_BYTES};
+use crate::region::layout::{FILLED, PAGE, TYPE_NAME_BYTES};
 use crate::region::{ObjectId, Offset};
 use crate::session::{Hold, Session};
 use crate::sync::atomic::Ordering;
+use crate::sys::clock;
 use crate::table::refs::Refs;
 
 /// How long a request that the broker answers at once may take. It is over only if the broker is stopped.
@@ -51,14 +52,40 @@ pub(crate) trait Channel: Send + Sync {
 
 /// How often a grant that was withdrawn is asked for again.
 const TRIES: u32 = 3;
+/// How often memory is asked for that the system does not have, by one that waits for room: nobody tells when there is some.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Creates an object, counted once, its memory reserved but not written.
-pub(crate) fn create(session: &Arc<Session>, channel: &dyn Channel, create: &Create) -> Result<Hold> {
+/// Creates an object, counted once, its memory reserved but not written. If there is no room for it, waits for `room` at most.
+pub(crate) fn create(session: &Arc<Session>, channel: &dyn Channel, create: &Create, room: Duration) -> Result<Hold> {
     session.check_ours()?;
-    let body = message::archive(create)?;
+    let most = session.region().capacities().heap;
+    let until = clock::boot_nanos_after(room);
+    loop {
+        let left = Duration::from_nanos(until.saturating_sub(clock::boot_nanos()));
+        match create_once(session, channel, create, left) {
+            // The broker has waited already; the rest is memory that the system does not have.
+            Err(error)
+                if error.kind() == ErrorKind::RegionFull
+                    && create.len <= most
+                    && until.saturating_sub(clock::boot_nanos()) > ASK_AGAIN.as_nanos() as u64 =>
+            {
+                std::thread::sleep(ASK_AGAIN);
+            }
+            other => return other,
+        }
+    }
+}
+
+fn create_once(session: &Arc<Session>, channel: &dyn Channel, create: &Create, room: Duration) -> Result<Hold> {
+    let (request, body) = if room.is_zero() {
+        (Request::Create, message::archive(create)?)
+    } else {
+        let millis = u64::try_from(room.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
+        (Request::CreateWithin, message::archive(&CreateWithin { create: create.clone(), millis })?)
+    };
     for _ in 0..TRIES {
         let mut claimed = None;
-        channel.call_with(Request::Create, &body, PATIENCE, &mut |answer| {
+        channel.call_with(request, &body, PATIENCE.saturating_add(room), &mut |answer| {
             let granted: Granted = message::fixed(answer)?;
             let hold = Hold::claim(session, ObjectId::from_bits(granted.object), Refs(granted.refs))?;
             claimed = hold.map(|hold| (granted, hold));
@@ -66,9 +93,11 @@ pub(crate) fn create(session: &Arc<Session>, channel: &dyn Channel, create: &Cre
         })?;
         let Some((granted, hold)) = claimed else { continue };
         let slot = slot_of(&hold)?;
-        if granted.warm == 0 {
+        let place = Offset(slot.offset.load(Ordering::Relaxed));
+        // That memory is warm the broker knows from those who had it before: the system knows better. Below a page it was reserved by the broker itself.
+        if granted.warm == 0 || create.len >= PAGE && !session.region().is_backed(place, create.len) {
             // On failure the hold is dropped, and with it the object.
-            session.region().reserve(Offset(slot.offset.load(Ordering::Relaxed)), create.len)?;
+            session.region().reserve(place, create.len)?;
         }
         slot.flags.fetch_or(FILLED, Ordering::Relaxed);
         return Ok(hold);
@@ -83,6 +112,7 @@ pub(crate) fn array<T: Shareable, E: From<Error>>(
     channel: &dyn Channel,
     len: usize,
     align: usize,
+    room: Duration,
     fill: impl FnOnce(&mut [T]) -> Result<(), E>,
 ) -> Result<Array<T>, E> {
     if size_of::<T>() == 0 {
@@ -91,7 +121,7 @@ pub(crate) fn array<T: Shareable, E: From<Error>>(
     let bytes = len.checked_mul(size_of::<T>()).and_then(|bytes| u64::try_from(bytes).ok()).ok_or_else(|| {
         Error::new(ErrorKind::RegionFull, format!("{len} elements of {} bytes do not fit any memory", size_of::<T>()))
     })?;
-    let hold = create(session, channel, &of::<T>(Kind::Array, bytes, align.max(align_of::<T>()) as u64))?;
+    let hold = create(session, channel, &of::<T>(Kind::Array, bytes, align.max(align_of::<T>()) as u64), room)?;
     let place: Payload<T> = Payload::of(&hold)?;
     // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
     fill(unsafe { place.slice_mut() })?;
@@ -100,7 +130,7 @@ pub(crate) fn array<T: Shareable, E: From<Error>>(
 
 /// Creates a sealed array of bytes.
 pub(crate) fn bytes(session: &Arc<Session>, channel: &dyn Channel, bytes: &[u8]) -> Result<Array<u8>> {
-    let array = array(session, channel, bytes.len(), 1, |place| {
+    let array = array(session, channel, bytes.len(), 1, Duration::ZERO, |place| {
         place.copy_from_slice(bytes);
         Ok::<(), Error>(())
     })?;

@@ -17,6 +17,9 @@ const REPLY: u16 = 0x8000;
 /// The number of an error reply to any request.
 const FAILURE: u16 = 0xffff;
 
+/// The request number of a failure that is of the connection itself, whatever was asked.
+pub(crate) const UNASKED: u64 = 0;
+
 /// What goes before every body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -69,10 +72,14 @@ pub(crate) enum Request {
     ClearPoison = 18,
     /// First of a session that has outlived its broker: hands the region to the new one, with its descriptor. Body: [`HandBack`]. Reply: [`Welcome`], without one.
     HandBack = 19,
+    /// Has the broker compare the region with its books. Reply: [`Damage`].
+    Examine = 30,
+    /// As `Create`, and waits for room. Body: [`CreateWithin`].
+    CreateWithin = 31,
 }
 
 impl Request {
-    const ALL: [Request; 19] = [
+    const ALL: [Request; 21] = [
         Request::Attach,
         Request::Join,
         Request::Leave,
@@ -92,6 +99,8 @@ impl Request {
         Request::Classes,
         Request::ClearPoison,
         Request::HandBack,
+        Request::Examine,
+        Request::CreateWithin,
     ];
 
     /// Whether it runs code of a class, which may take any time: such a connection is served by a thread of its own.
@@ -154,6 +163,14 @@ pub(crate) struct Create {
     pub(crate) align: u64,
 }
 
+/// A request for an object, for which there may be no room yet.
+#[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub(crate) struct CreateWithin {
+    pub(crate) create: Create,
+    /// How long to wait at most.
+    pub(crate) millis: u64,
+}
+
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Granted {
@@ -195,6 +212,16 @@ pub(crate) struct HeapUse {
     pub(crate) free: u64,
     pub(crate) largest: u64,
     pub(crate) warm: u64,
+    /// Slots that are out of use: see `broker/facts.rs`.
+    pub(crate) damaged: u64,
+    /// Clients that wait for room.
+    pub(crate) waiting: u64,
+}
+
+/// What the broker has found to be other than it was written, since its start.
+#[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub(crate) struct Damage {
+    pub(crate) findings: Vec<String>,
 }
 
 /// A number of the boot clock, in a body of its own.
@@ -405,9 +432,9 @@ mod tests {
 
     #[test]
     fn a_request_number_means_one_thing_for_ever() {
-        for (index, request) in Request::ALL.into_iter().enumerate() {
-            assert_eq!(request as usize, index + 1);
-        }
+        // In order, so none is twice. Numbers that are left out are given elsewhere.
+        assert!(Request::ALL.is_sorted_by(|one, next| (*one as u16) < (*next as u16)));
+        assert!((1..=18).zip(Request::ALL).all(|(number, request)| request as u16 == number));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use bytemuck::Pod;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::region::layout::Slot;
+use crate::region::layout::{DAMAGED, Slot};
 use crate::region::{Offset, Region};
 use crate::session::Hold;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -37,6 +37,13 @@ impl<T> Payload<T> {
     pub(crate) fn of(hold: &Hold) -> Result<Self> {
         let region = hold.session().region();
         let slot = slot_of(hold)?;
+        if slot.flags.load(Ordering::Relaxed) & DAMAGED != 0 {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                format!("object {}: somebody has changed what only the broker writes", hold.id()),
+            )
+            .help("its bytes can't be trusted; `sharehold check` says more"));
+        }
         let (offset, len) = (slot.offset.load(Ordering::Relaxed), slot.len.load(Ordering::Relaxed));
         Self::at(region, Offset(offset), len).ok_or_else(|| {
             Error::new(ErrorKind::Damaged, format!("object {} says that its {len} bytes lie at {offset}", hold.id()))

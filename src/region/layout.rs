@@ -136,7 +136,10 @@ shared_struct! {
         136 repaired: AtomicU64,
         /// The broker's name, ended by zero.
         144 name: [AtomicU64; 12],
-        240 reserved: [AtomicU64; 34],
+        /// Not zero while somebody waits for room: who gives something up tells the broker.
+        240 wanted: AtomicU32,
+        244 reserved_2: AtomicU32,
+        248 reserved: [AtomicU64; 33],
     }
 }
 
@@ -238,7 +241,7 @@ shared_struct! {
         48 lock: AtomicU32,
         /// A value: how often it was written; the low bit tells the copy to read. An array: counts readers that left.
         52 seq: AtomicU32,
-        /// [`SEALED`], [`FILLED`].
+        /// [`SEALED`], [`FILLED`], [`DAMAGED`].
         56 flags: AtomicU32,
         60 reserved: AtomicU32,
     }
@@ -248,6 +251,8 @@ shared_struct! {
 pub(crate) const SEALED: u32 = 1;
 /// The creator has reserved the memory: every page of it is there.
 pub(crate) const FILLED: u32 = 2;
+/// The broker has found words in the slot that it has not written: the slot is out of use until the broker's end.
+pub(crate) const DAMAGED: u32 = 4;
 
 /// The number of the kind whose objects lie in the broker, not in the region: `object::Kind::Hosted`.
 pub(crate) const HOSTED: u32 = 4;

@@ -1,9 +1,12 @@
 //! The mapped memory: what lies where, and the one checked way to look at it.
 //!
-//! [`layout`] gives the byte map, [`address`] the numbers that point into it, [`Region`] the mapping itself.
+//! [`layout`] gives the byte map, [`address`] the numbers that point into it, [`Region`] the mapping itself, [`presence`] which of its pages may be touched,
+//! [`constants`] what the header says for ever.
 
 pub(crate) mod address;
+pub(crate) mod constants;
 pub(crate) mod layout;
+mod presence;
 #[expect(clippy::module_inception, reason = "the file is named after its noun")]
 pub(crate) mod region;
 

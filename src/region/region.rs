@@ -9,6 +9,7 @@ use super::layout::{
     BrokerState, CELL, CELLS_A_PAGE, Capacities, FINGERPRINT, Header, MAGIC, Map, NameEntry, PAGE, SessionEntry,
     Shared, Slot, TicketEntry, TypeEntry, VERSION,
 };
+use super::presence::Presence;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::{clock, memory::Memory, process};
@@ -27,6 +28,8 @@ pub enum Backing {
 pub(crate) struct Region {
     memory: Memory,
     map: Map,
+    /// The pages that this process may touch, behind the tables that are reserved as a whole.
+    presence: Presence,
 }
 
 impl Region {
@@ -39,7 +42,7 @@ impl Region {
                 format!("a region can't have these sizes: {capacities:?}"),
             ));
         }
-        let region = Self { memory, map };
+        let region = Self { presence: Presence::of_nothing(map.end), memory, map };
         // All tables that are indexed at random; the others are reserved as they grow.
         region.memory.reserve(0, map.tickets)?;
         let header = region.header();
@@ -72,7 +75,7 @@ impl Region {
             return Err(damaged(format!("{} bytes are too few for a region", memory.len())));
         }
         let nothing = Capacities { sessions: 0, objects: 0, tickets: 0, names: 0, types: 0, heap: 0 };
-        let mut region = Self { memory, map: Map::of(nothing) };
+        let mut region = Self { memory, map: Map::of(nothing), presence: Presence::of_nothing(0) };
         let header = region.header();
         // Acquire: pairs with the release of the magic in `create`.
         if header.magic.load(Ordering::Acquire) != MAGIC {
@@ -99,6 +102,7 @@ impl Region {
             )));
         }
         region.map = map;
+        region.presence = Presence::of_nothing(map.end);
         Ok(region)
     }
 
@@ -154,11 +158,33 @@ impl Region {
 
     /// Reserves memory, so that touching it can't fail. See [`Memory::reserve`].
     pub(crate) fn reserve(&self, offset: Offset, len: u64) -> Result<()> {
-        self.memory.reserve(offset.0, len)
+        self.memory.reserve(offset.0, len)?;
+        self.presence.add(offset.0, len);
+        Ok(())
+    }
+
+    /// Reserves memory ahead of its use: `most` bytes, or if the system does not have so much, the first page. Returns how many.
+    pub(crate) fn reserve_ahead(&self, offset: Offset, most: u64) -> Result<u64> {
+        if self.reserve(offset, most).is_ok() {
+            return Ok(most);
+        }
+        let page = PAGE - offset.0 % PAGE;
+        self.reserve(offset, page.min(most)).map(|()| page.min(most))
+    }
+
+    /// Whether this process has reserved all pages of a range, and not given them back.
+    pub(crate) fn has_reserved(&self, offset: Offset, len: u64) -> bool {
+        self.presence.has_all(offset.0, len)
+    }
+
+    /// Whether all pages of a range have memory, as the system says at this moment.
+    pub(crate) fn is_backed(&self, offset: Offset, len: u64) -> bool {
+        self.memory.is_backed(offset.0, len)
     }
 
     /// Gives the whole pages of a range back to the system.
     pub(crate) fn give_back(&self, offset: Offset, len: u64) {
+        self.presence.remove(offset.0, len);
         self.memory.give_back(offset.0, len);
     }
 
@@ -174,21 +200,56 @@ impl Region {
         Some(unsafe { &*pointer.cast::<T>() })
     }
 
+    /// As [`Region::at`], for what lies in a part that is reserved as it grows: asks for its page first. Nothing if the system has no memory for it.
+    #[inline]
+    fn grown<T: Shared>(&self, offset: u64) -> Option<&T> {
+        if !self.presence.has(offset) {
+            self.ask_for_page(offset)?;
+        }
+        self.at(offset)
+    }
+
+    #[cold]
+    fn ask_for_page(&self, offset: u64) -> Option<()> {
+        match self.memory.reserve(offset, 1) {
+            Ok(()) => self.presence.add(offset, 1),
+            Err(error) => {
+                tracing::warn!(offset, %error, "a page of the tables can't be looked at");
+                return None;
+            }
+        }
+        Some(())
+    }
+
     pub(crate) fn header(&self) -> &Header {
         // A page is there: `create` and `open` see to it.
         self.at(0).unwrap_or_else(|| unreachable!("a region has at least one page"))
     }
 
     pub(crate) fn slot(&self, index: SlotIndex) -> Option<&Slot> {
-        self.entry(self.map.slots, index.0, self.map.capacities.objects)
+        let place = self.map.slots + u64::from(index.0) * size_of::<Slot>() as u64;
+        (index.0 < self.map.capacities.objects).then(|| self.grown(place))?
     }
 
     pub(crate) fn session(&self, index: SessionIndex) -> Option<&SessionEntry> {
         self.entry(self.map.sessions, u32::from(index.0), self.map.capacities.sessions)
     }
 
+    /// How many slots have ever been granted, so that something may stand in them.
+    pub(crate) fn slots_used(&self) -> u32 {
+        // Acquire: pairs with the release of the broker, which reserves slots before it counts them.
+        self.header().slots_used.load(Ordering::Acquire).min(self.map.capacities.objects)
+    }
+
+    /// How many tickets are reserved.
+    pub(crate) fn tickets_ready(&self) -> u32 {
+        // Acquire: pairs with the issuer that has reserved them.
+        self.header().tickets_ready.load(Ordering::Acquire).min(self.map.capacities.tickets)
+    }
+
     pub(crate) fn ticket(&self, index: u32) -> Option<&TicketEntry> {
-        self.entry(self.map.tickets, index, self.map.capacities.tickets)
+        let place = self.map.tickets + u64::from(index) * size_of::<TicketEntry>() as u64;
+        (index < self.map.capacities.tickets).then(|| self.grown(place))?
     }
 
     pub(crate) fn name(&self, index: u32) -> Option<&NameEntry> {
@@ -208,7 +269,7 @@ impl Region {
         if slot.0 >= self.map.capacities.objects {
             return None;
         }
-        self.at::<Word>(self.row(session)? + self.map.row_map + u64::from(slot.0) * CELL).map(|word| &word.0)
+        self.grown::<Word>(self.row(session)? + self.map.row_map + u64::from(slot.0) * CELL).map(|word| &word.0)
     }
 
     /// Whether the page of this cell is in use; a cell of a page that is not counts as zero and is not touched.
@@ -225,7 +286,7 @@ impl Region {
         let (Some(row), Some(word)) = (self.row(session), self.row_map_word(session, page / 64)) else {
             return Err(Error::new(ErrorKind::InvalidArgument, format!("slot {} is out of range", slot.0)));
         };
-        self.memory.reserve(row + self.map.row_map + page * PAGE, PAGE)?;
+        self.reserve(Offset(row + self.map.row_map + page * PAGE), PAGE)?;
         word.fetch_or(1 << (page % 64), Ordering::Release);
         Ok(())
     }
@@ -235,7 +296,7 @@ impl Region {
         let row = self
             .row(session)
             .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, format!("there is no session {}", session.0)))?;
-        self.memory.reserve(row, self.map.row_map)
+        self.reserve(Offset(row), self.map.row_map)
     }
 
     /// The cells of a row that were ever used, and more of their pages.
@@ -252,13 +313,13 @@ impl Region {
             .filter_map(move |slot| Some((slot, self.cell(session, slot)?)))
     }
 
-    /// Gives the memory of a row back. Its cells are zero.
+    /// Empties a row and gives its memory back.
     pub(crate) fn clear_row(&self, session: SessionIndex) {
         let Some(row) = self.row(session) else { return };
         for word in (0..self.row_map_words()).filter_map(|word| self.row_map_word(session, word)) {
             word.store(0, Ordering::Release);
         }
-        self.memory.give_back(row + self.map.row_map, self.map.row - self.map.row_map);
+        self.give_back(Offset(row + self.map.row_map), self.map.row - self.map.row_map);
     }
 
     /// Words of the page map of a row.
@@ -270,7 +331,7 @@ impl Region {
         if word >= self.row_map_words() {
             return None;
         }
-        self.at::<Word>(self.row(session)? + word * 8).map(|word| &word.0)
+        self.grown::<Word>(self.row(session)? + word * 8).map(|word| &word.0)
     }
 
     /// Start of a session's row.

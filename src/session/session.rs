@@ -3,11 +3,12 @@
 use std::sync::atomic::AtomicU64 as PrivateU64;
 use std::sync::{Arc, OnceLock};
 
+use super::tokens::Tokens;
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::layout::{HOSTED, LANES};
 use crate::region::{Generation, ObjectId, Region, SessionIndex, SlotIndex};
 use crate::sync::Owner;
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sys::fork::ForkToken;
 use crate::table::{Counting, sessions};
 
@@ -59,6 +60,7 @@ pub(crate) struct Session {
     token: ForkToken,
     /// One bit a lane: taken by a thread. Private to the process.
     lanes_taken: PrivateU64,
+    pub(super) tokens: Tokens,
     /// Where this process last found a free ticket.
     pub(crate) ticket_hint: AtomicU32,
     link: OnceLock<Box<dyn Link>>,
@@ -73,6 +75,7 @@ impl Session {
         let stripe = u32::from(index.0).wrapping_mul(64) % region.capacities().tickets;
         let broker_name = region.broker_name().into();
         Ok(Arc::new(Self {
+            tokens: Tokens::new(region.capacities().objects),
             region,
             broker_name,
             pid: std::process::id(),
@@ -188,6 +191,19 @@ impl Session {
         self.region.session(self.index)?.lanes.get(lane)
     }
 
+    /// Gives a cell that is not zero its strong count of the session, which comes back when the cell returns to zero.
+    pub(crate) fn lend(self: &Arc<Self>, slot: SlotIndex) {
+        self.tokens.take(slot);
+        std::mem::forget(Arc::clone(self));
+    }
+
+    /// Whether somebody waits for room. Asked after something was returned.
+    fn is_room_wanted(&self) -> bool {
+        // Pairs with the fence of the broker before it looks for what was returned.
+        fence(Ordering::SeqCst);
+        self.region.header().wanted.load(Ordering::Relaxed) != 0
+    }
+
     /// After the last proxy of this process has gone.
     #[cold]
     pub(crate) fn check(&self, id: ObjectId) {
@@ -197,7 +213,7 @@ impl Session {
             .slot(slot)
             .is_some_and(|slot| slot.len.load(Ordering::Relaxed) >= BIG || slot.kind.load(Ordering::Relaxed) == HOSTED);
         if self.with_lane(|lane| self.counting().check(slot, lane))
-            && is_awaited
+            && (is_awaited || self.is_room_wanted())
             && let Some(link) = self.link()
         {
             link.returned();

@@ -40,6 +40,25 @@ pub(crate) fn pidfd(pid: u32) -> Result<OwnedFd> {
     pidfd_open(pid, PidfdFlags::empty()).map_err(|error| Error::os("watch a process", error))
 }
 
+/// Whether the process of a pidfd has ended.
+pub(crate) fn has_ended(pidfd: &OwnedFd) -> bool {
+    super::socket::wait_readable(pidfd, Some(std::time::Instant::now())).unwrap_or(true)
+}
+
+/// Whether this process can open one more descriptor.
+pub(crate) fn has_descriptors() -> bool {
+    rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).is_ok()
+}
+
+/// Lets this process have as many descriptors as its hard limit allows: a broker needs two and more a client.
+pub(crate) fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// `SO_PEERPIDFD` of <asm-generic/socket.h>; the libc crate does not have it yet.
 const SO_PEERPIDFD: libc::c_int = 77;
 

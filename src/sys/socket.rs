@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, send, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, send, sendmsg,
 };
 
 use crate::error::{Error, Result};
@@ -110,6 +110,10 @@ fn receive_with(socket: &UnixStream, buffer: &mut [u8], flags: RecvFlags) -> io:
             other => break other.map_err(io::Error::from)?,
         }
     };
+    if received.flags.contains(ReturnFlags::CTRUNC) {
+        // There is room for as many as are ever sent: the kernel had no number for it.
+        return Err(rustix::io::Errno::MFILE.into());
+    }
     let fd = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,

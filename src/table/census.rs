@@ -4,7 +4,7 @@ use super::counting::{PROXIES, READER, SessionState};
 use super::refs::{Refs, State};
 use super::sessions::{self, SessionRecord};
 use super::types::TypeRecord;
-use crate::region::layout::SEALED;
+use crate::region::layout::{DAMAGED, SEALED};
 use crate::region::{ObjectId, Region, SlotIndex};
 use crate::sync::atomic::Ordering;
 
@@ -30,14 +30,9 @@ pub(crate) struct Holding {
     pub(crate) readers: u32,
 }
 
-/// How many slots can hold something.
-fn slots_used(region: &Region) -> u32 {
-    region.header().slots_used.load(Ordering::Acquire).min(region.capacities().objects)
-}
-
 /// Objects that are alive.
 pub(crate) fn count(region: &Region) -> u64 {
-    (0..slots_used(region))
+    (0..region.slots_used())
         .filter_map(|index| region.slot(SlotIndex(index)))
         .filter(|slot| Refs(slot.refs.load(Ordering::Acquire)).is_live())
         .count() as u64
@@ -46,13 +41,13 @@ pub(crate) fn count(region: &Region) -> u64 {
 /// All live objects, in the order of their slots.
 pub(crate) fn objects(region: &Region) -> impl Iterator<Item = ObjectRecord> {
     let attached: Vec<SessionRecord> = sessions::attached(region).collect();
-    (0..slots_used(region)).filter_map(move |index| read(region, SlotIndex(index), &attached))
+    (0..region.slots_used()).filter_map(move |index| read(region, SlotIndex(index), &attached))
 }
 
 /// One live object.
 pub(crate) fn object(region: &Region, id: ObjectId) -> Option<ObjectRecord> {
     let attached: Vec<SessionRecord> = sessions::attached(region).collect();
-    (id.slot().0 < slots_used(region)).then(|| read(region, id.slot(), &attached))?.filter(|record| record.id == id)
+    (id.slot().0 < region.slots_used()).then(|| read(region, id.slot(), &attached))?.filter(|record| record.id == id)
 }
 
 fn read(region: &Region, index: SlotIndex, attached: &[SessionRecord]) -> Option<ObjectRecord> {
@@ -92,7 +87,7 @@ pub(crate) fn findings(region: &Region, broker_is_alive: bool) -> Vec<String> {
     let moving = super::audit::slots_in_lanes(region);
     let attached: Vec<SessionRecord> = sessions::attached(region).collect();
     let mut extents = Vec::new();
-    for index in (0..slots_used(region)).map(SlotIndex) {
+    for index in (0..region.slots_used()).map(SlotIndex) {
         let Some(slot) = region.slot(index) else { continue };
         let refs = Refs(slot.refs.load(Ordering::Acquire));
         let Some(id) = region.id_of(index) else { continue };
@@ -100,8 +95,12 @@ pub(crate) fn findings(region: &Region, broker_is_alive: bool) -> Vec<String> {
             .iter()
             .filter(|session| region.cell_is_reserved(session.index, index))
             .filter_map(|session| region.cell(session.index, index))
-            .map(|cell| cell.load(Ordering::Acquire))
-            .sum();
+            // Wrapping: what was damaged may be any number.
+            .fold(0, |sum: u64, cell| sum.wrapping_add(cell.load(Ordering::Acquire)));
+        if slot.flags.load(Ordering::Relaxed) & DAMAGED != 0 {
+            found.push(format!("slot {}: damaged, and out of use until the end of its broker", index.0));
+            continue;
+        }
         match refs.state() {
             State::Live => {
                 let (offset, len) = (slot.offset.load(Ordering::Relaxed), slot.len.load(Ordering::Relaxed));
@@ -145,6 +144,11 @@ pub(crate) fn findings(region: &Region, broker_is_alive: bool) -> Vec<String> {
         })
     }) {
         found.push(format!("a ticket or name refers to object {object}, which is gone"));
+    }
+    for name in super::names::all(region) {
+        if super::names::find(region, &name.name).is_none_or(|found| found.object != name.object) {
+            found.push(format!("the name {:?} stands where nobody finds it", name.name));
+        }
     }
     for (index, by) in tickets_of_the_dead(region) {
         found.push(format!("ticket {index} is being built by session {by}, which is not attached"));

@@ -24,7 +24,9 @@ impl Counts for Region {
     }
 
     fn cell(&self, session: SessionIndex, slot: SlotIndex) -> Option<&AtomicU64> {
-        self.cell_is_reserved(session, slot).then(|| Region::cell(self, session, slot))?
+        // A cell that can't be looked at counts as held, so that nothing is freed that may be in use.
+        static HELD: AtomicU64 = AtomicU64::new(counting::PROXY);
+        self.cell_is_reserved(session, slot).then(|| Region::cell(self, session, slot).unwrap_or(&HELD))
     }
 
     fn session_count(&self) -> u16 {

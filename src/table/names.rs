@@ -17,6 +17,9 @@ const REMOVED: u32 = 2;
 /// Being written.
 const BUSY: u32 = 3;
 
+/// How often an entry is read that changes meanwhile. The broker does not change one so often: somebody else does, who must not hold up a reader.
+const MOST_LOOKS: u32 = 10_000;
+
 /// One published name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Published {
@@ -49,7 +52,7 @@ fn probe<'r>(region: &'r Region, name: &str) -> impl Iterator<Item = (u32, &'r N
 
 /// Reads an entry in one piece. `Ok(None)` if it is not used, `Err` at the end of a search.
 fn read(index: u32, entry: &NameEntry) -> Result<Option<Published>, ()> {
-    loop {
+    for _ in 0..MOST_LOOKS {
         let before = entry.word.load(Ordering::Acquire);
         match before as u32 {
             EMPTY => return Err(()),
@@ -69,6 +72,7 @@ fn read(index: u32, entry: &NameEntry) -> Result<Option<Published>, ()> {
             return Ok(Some(found));
         }
     }
+    Ok(None)
 }
 
 /// Finds a name. Any process; no lock, no system call.
@@ -153,7 +157,11 @@ fn shorten(region: &Region, from: u32) {
     let count = region.capacities().names;
     let state = |index: u32| region.name(index % count).map(|entry| entry.word.load(Ordering::Relaxed) as u32);
     let mut index = from;
-    while state(index + 1) == Some(EMPTY) && state(index) == Some(REMOVED) {
+    // Once around at most, whatever the entries say.
+    for _ in 0..count {
+        if state(index + 1) != Some(EMPTY) || state(index) != Some(REMOVED) {
+            break;
+        }
         if let Some(entry) = region.name(index % count) {
             set(entry, EMPTY);
         }

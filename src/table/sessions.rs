@@ -74,3 +74,38 @@ pub(crate) fn is_dead(region: &Region, owner: Owner) -> bool {
         || !owner.has_generation(record.generation.0)
         || !process::is_alive(record.pid, record.start)
 }
+
+/// What the broker has written about an attached process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    state: u64,
+    pid: u32,
+    uid: u32,
+    start: u64,
+}
+
+impl Entry {
+    /// Reads it back, right after it was written.
+    pub(crate) fn of(entry: &SessionEntry) -> Self {
+        Self {
+            state: entry.state.load(Ordering::Relaxed),
+            pid: entry.pid.load(Ordering::Relaxed),
+            uid: entry.uid.load(Ordering::Relaxed),
+            start: entry.start.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Writes it again if the table says something else. Returns whether it did.
+    pub(crate) fn mend(&self, region: &Region, index: SessionIndex) -> bool {
+        let Some(entry) = region.session(index).filter(|entry| Self::of(entry) != *self) else { return false };
+        entry.pid.store(self.pid, Ordering::Relaxed);
+        entry.uid.store(self.uid, Ordering::Relaxed);
+        entry.start.store(self.start, Ordering::Relaxed);
+        entry.state.store(self.state, Ordering::Release);
+        true
+    }
+
+    pub(crate) fn generation(&self) -> Generation {
+        generation(self.state)
+    }
+}

@@ -133,14 +133,21 @@ pub(crate) fn issue(
 /// Makes a free entry one that `me` builds.
 fn claim_entry<'r>(region: &'r Region, me: SessionIndex, hint: &AtomicU32) -> Result<(u32, &'r TicketEntry, Word)> {
     let count = region.capacities().tickets;
-    let ready = &region.header().tickets_ready;
     let start = hint.load(Ordering::Relaxed);
+    let mut no_memory = None;
     for step in 0..count {
         let index = (start.wrapping_add(step)) % count;
-        let Some(entry) = region.ticket(index) else { break };
-        if index >= ready.load(Ordering::Acquire) {
-            extend(region, index)?;
+        if index >= region.tickets_ready() {
+            // Without memory for more, those that have it are still good.
+            if no_memory.is_none() {
+                no_memory = extend(region, index).err();
+            }
+            // There may be memory for some, but not up to here.
+            if index >= region.tickets_ready() {
+                continue;
+            }
         }
+        let Some(entry) = region.ticket(index) else { continue };
         let word = Word(entry.word.load(Ordering::Relaxed));
         let building = word.building(me);
         // AcqRel: acquires what the last user of the entry did.
@@ -151,8 +158,10 @@ fn claim_entry<'r>(region: &'r Region, me: SessionIndex, hint: &AtomicU32) -> Re
             return Ok((index, entry, building));
         }
     }
-    Err(Error::new(ErrorKind::TableFull, format!("all {count} tickets are in use"))
-        .help("redeem tickets, give them deadlines, or start the broker with more"))
+    Err(no_memory.unwrap_or_else(|| {
+        Error::new(ErrorKind::TableFull, format!("all {count} tickets are in use"))
+            .help("redeem tickets, give them deadlines, or start the broker with more")
+    }))
 }
 
 /// Reserves the entries up to and with `index`.
@@ -162,8 +171,8 @@ fn extend(region: &Region, index: u32) -> Result<()> {
     let from = ready.load(Ordering::Acquire).min(until);
     let size = size_of::<TicketEntry>() as u64;
     let offset = Offset(region.map().tickets + u64::from(from) * size);
-    region.reserve(offset, u64::from(until - from) * size)?;
-    ready.fetch_max(until, Ordering::AcqRel);
+    let reserved = region.reserve_ahead(offset, u64::from(until - from) * size)?;
+    ready.fetch_max(from + (reserved / size) as u32, Ordering::AcqRel);
     Ok(())
 }
 
@@ -245,12 +254,12 @@ pub(crate) fn cancel(region: &Region, me: SessionIndex, lane: &AtomicU32, ticket
 
 fn ticket_entry(region: &Region, place: TicketPlace) -> Option<&TicketEntry> {
     // An entry that no issuer ever reached is not touched: its memory is not reserved.
-    (place.index < region.header().tickets_ready.load(Ordering::Acquire)).then(|| region.ticket(place.index))?
+    (place.index < region.tickets_ready()).then(|| region.ticket(place.index))?
 }
 
 /// All tickets that can be redeemed.
 pub(crate) fn live(region: &Region) -> impl Iterator<Item = LiveTicket> {
-    let ready = region.header().tickets_ready.load(Ordering::Acquire).min(region.capacities().tickets);
+    let ready = region.tickets_ready();
     (0..ready).filter_map(|index| read(region, index))
 }
 
@@ -270,7 +279,7 @@ fn read(region: &Region, index: u32) -> Option<LiveTicket> {
 
 /// Frees the entries that a dead session was building.
 pub(crate) fn abandon(region: &Region, dead: SessionIndex) {
-    let ready = region.header().tickets_ready.load(Ordering::Acquire);
+    let ready = region.tickets_ready();
     for entry in (0..ready).filter_map(|index| region.ticket(index)) {
         let word = Word(entry.word.load(Ordering::Acquire));
         if word.state() == State::Building(dead) {
@@ -281,7 +290,7 @@ pub(crate) fn abandon(region: &Region, dead: SessionIndex) {
 
 /// Entries that are being built, and by whom.
 pub(crate) fn building(region: &Region) -> impl Iterator<Item = (u32, SessionIndex)> {
-    let ready = region.header().tickets_ready.load(Ordering::Acquire);
+    let ready = region.tickets_ready();
     (0..ready).filter_map(|index| match Word(region.ticket(index)?.word.load(Ordering::Acquire)).state() {
         State::Building(by) => Some((index, by)),
         _ => None,
@@ -292,10 +301,7 @@ impl Region {
     /// The counting words of the slot that an id names.
     pub(crate) fn slot_words(&self, id: ObjectId) -> Result<SlotWords<'_>> {
         // An id may come from anywhere: a slot that was never granted has no memory yet and must not be touched.
-        (id.slot().0 < self.header().slots_used.load(Ordering::Acquire))
-            .then(|| Counts::slot(self, id.slot()))
-            .flatten()
-            .ok_or_else(|| gone(id))
+        (id.slot().0 < self.slots_used()).then(|| Counts::slot(self, id.slot())).flatten().ok_or_else(|| gone(id))
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! A role speaks in lines: what it prints with [`say`] the test reads with [`Actor::hear`], and the other way round. Every process ends with its test, also when
 //! that fails, and every wait has a limit.
-#![allow(dead_code, unreachable_pub, clippy::expect_used, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, clippy::expect_used, clippy::panic, reason = "each test binary uses its part")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// Longest that any step of any test may take.
@@ -24,7 +24,12 @@ pub struct Actor {
 impl Actor {
     /// Runs this test binary's test `entry`, which calls [`perform`], in a role with arguments.
     pub fn start(role: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new("/proc/self/exe")
+        Self::start_by(Command::new("/proc/self/exe"), role, arguments)
+    }
+
+    /// As [`Actor::start`], by a command that executes what follows it, as `unshare` does.
+    pub fn start_by(mut command: Command, role: &str, arguments: &[&str]) -> Self {
+        let mut child = command
             .args(["--exact", "perform_role", "--nocapture", "--test-threads=1"])
             .env(ROLE, [&[role], arguments].concat().join("\n"))
             .stdin(Stdio::piped())
@@ -56,6 +61,15 @@ impl Actor {
         self.lines.recv_timeout(PATIENCE).expect("the role says something in time")
     }
 
+    /// As [`Actor::hear`]; `None` if the role has ended.
+    pub fn try_hear(&self) -> Option<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(error) => panic!("the role says nothing: {error}"),
+        }
+    }
+
     /// Tells the role a line.
     pub fn tell(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("not ended");
@@ -75,12 +89,26 @@ impl Actor {
         assert!(status.expect("kill runs").success());
     }
 
+    /// Lets the role know that it is to end, and goes on.
+    pub fn close_input(&mut self) {
+        self.stdin.take();
+    }
+
     /// Lets the role end in order: closes its input and waits.
     pub fn end(mut self) {
         self.stdin.take();
         eventually("the role ends", || self.child.try_wait().expect("it is ours").is_some());
         let status = self.child.wait().expect("it is ours");
         assert!(status.success(), "the role failed: {status}");
+    }
+}
+
+impl Actor {
+    /// Waits for the end of the role, and tells its exit code, if it has one.
+    pub fn end_with(mut self) -> Option<i32> {
+        self.stdin.take();
+        eventually("the role ends", || self.child.try_wait().expect("it is ours").is_some());
+        self.child.wait().expect("it is ours").code()
     }
 }
 

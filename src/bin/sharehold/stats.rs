@@ -55,6 +55,8 @@ fn rows(stats: &sharehold::Stats) -> Vec<Vec<String>> {
         ),
         ("memory", format!("{} in use, {} of it kept for the next objects", human(stats.resident), human(stats.warm))),
         ("repaired", stats.repaired.to_string()),
+        ("damaged", stats.damaged.to_string()),
+        ("waiting for room", stats.waiting.to_string()),
     ];
     rows.into_iter().map(|(what, text)| vec![what.to_owned(), text]).collect()
 }

@@ -1,0 +1,100 @@
+//! Compares the region with the books. What the broker alone writes is mended; a slot that contradicts the books is taken out of use; a session whose lanes or row make no
+//! sense is ended. Each is said in the log and to `sharehold check`.
+
+use super::host::Host;
+use super::server::Server;
+use crate::control::message::{self, Damage, LONGEST_BODY};
+use crate::error::Result;
+use crate::region::layout::CELLS_A_PAGE;
+use crate::region::{Region, SessionIndex};
+use crate::sync::atomic::Ordering;
+use crate::table::audit::slots_in_lanes;
+
+/// Findings that are kept: the first tell most.
+const MOST_FINDINGS: usize = 64;
+
+impl Server {
+    /// Looks at everything.
+    pub(super) fn patrol(&mut self) {
+        self.mend_header();
+        let known: Vec<SessionIndex> = self.sessions.keys().copied().collect();
+        for index in known {
+            if self.sessions.get(&index).is_some_and(|attached| attached.entry.mend(&self.region, index)) {
+                self.found(format!("the entry of session {} was damaged and is mended", index.0));
+            }
+        }
+        self.host.books().examine();
+        let slots = self.host.books().slots();
+        let senseless: Vec<SessionIndex> =
+            self.sessions.keys().filter(|index| !makes_sense(&self.region, **index, slots)).copied().collect();
+        for index in senseless {
+            self.found(format!("session {} is ended: what it says about its own work makes no sense", index.0));
+            self.end_session(index, "it makes no sense");
+        }
+        self.host.recover();
+    }
+
+    /// The words of the header that never change are the same as ever.
+    pub(super) fn mend_header(&mut self) {
+        let mended = self.constants.mend(&self.region);
+        if mended > 0 {
+            self.found(format!("{mended} words of the header were damaged and are mended"));
+        }
+    }
+
+    fn found(&mut self, what: String) {
+        tracing::error!(what, "damage");
+        if self.findings.len() < MOST_FINDINGS {
+            self.findings.push(what);
+        }
+    }
+
+    /// Looks at everything, and tells what was found since the start.
+    pub(super) fn examine(&mut self) -> Result<Vec<u8>> {
+        self.patrol();
+        let mut findings = self.findings.clone();
+        findings.extend(self.host.books().findings().take(MOST_FINDINGS));
+        let mut room = LONGEST_BODY / 2;
+        findings.retain(|finding| {
+            room = room.saturating_sub(finding.len() + 16);
+            room > 0
+        });
+        message::archive(&Damage { findings })
+    }
+}
+
+/// Whether lanes and page map of a session name only what has been granted at some time.
+fn makes_sense(region: &Region, index: SessionIndex, slots: u32) -> bool {
+    let Some(entry) = region.session(index) else { return true };
+    let pages = u64::from(slots).div_ceil(CELLS_A_PAGE);
+    let beyond = |word: u64| u64::MAX.checked_shl(pages.saturating_sub(word * 64).min(64) as u32).unwrap_or(0);
+    entry.lanes.iter().all(|lane| lane.load(Ordering::Acquire) <= slots)
+        && (0..region.row_map_words()).all(|word| {
+            region.row_map_word(index, word).is_none_or(|bits| bits.load(Ordering::Acquire) & beyond(word) == 0)
+        })
+}
+
+impl Host {
+    /// Frees dead slots that nobody brings back, since a part of the stack of returned ones is lost.
+    ///
+    /// A winner names its slot in a lane until it is on the stack. So what was dead before the lanes were read and is in none of them was on the stack; what is on it now is taken back
+    /// as ever; and what is still the same afterwards is on nobody's way.
+    pub(super) fn recover(&self) {
+        // A collector sets back to live what it has killed: while one is at work, nothing dead is surely dead.
+        let Some(_alone) = self.try_collecting() else { return };
+        let dead = self.books().dead();
+        let moving = slots_in_lanes(self.region());
+        self.take_back();
+        let mut books = self.books();
+        for (index, refs) in dead {
+            if moving.contains(&index) {
+                // Nobody knows whether the lane is its winner's: looked at again.
+                books.note_lost();
+            } else if !self.is_killed(index) {
+                books.free_lost(index, refs);
+            }
+        }
+        drop(books);
+        self.take_back();
+    }
+}

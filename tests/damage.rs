@@ -1,0 +1,396 @@
+//! Somebody who is attached writes what is not his: words of the header, of tables, of other sessions' rows. Nobody crashes; the broker finds it, says so, and goes on.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
+
+mod common;
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use common::{Actor, eventually, listen, role, say};
+use sharehold::{Array, Backing, Broker, ErrorKind, Manager, Proxy, Ticket, Value, check};
+
+const PAGE: u64 = 4096;
+/// Time that any wait of a worker may take: locks may be damaged so that nobody lets go of them.
+const SOON: Duration = Duration::from_millis(20);
+
+/// The file of a region, by which its words can be changed from outside, and where its tables lie.
+struct Region {
+    file: File,
+    types: u64,
+    sessions: u64,
+    names: u64,
+    tickets: u64,
+    slots: u64,
+    ledger: u64,
+    row: u64,
+    row_map: u64,
+    heap: u64,
+}
+
+impl Region {
+    /// The region of a broker to which this process is attached.
+    fn of(name: &str) -> Self {
+        let path = std::fs::read_dir("/proc/self/fd")
+            .expect("descriptors")
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|path| {
+                std::fs::read_link(path).is_ok_and(|to| {
+                    let to = to.to_string_lossy().into_owned();
+                    to.contains(&format!("sharehold:{name}")) || to.ends_with(&format!("-{name}"))
+                })
+            })
+            .expect("the region is open");
+        let file = OpenOptions::new().read(true).write(true).open(path).expect("opened again");
+        let number = |at: u64| u64::from(read_u32(&file, at));
+        let pages = |bytes: u64| bytes.next_multiple_of(PAGE);
+        let (objects, count) = (number(80), number(76));
+        let types = PAGE;
+        let sessions = types + pages(number(92) * 128);
+        let names = sessions + pages(count * 256);
+        let tickets = names + pages(number(88) * 256);
+        let slots = tickets + pages(number(84) * 64);
+        let ledger = slots + pages(objects * 64);
+        let row_map = pages(pages(objects * 8) / PAGE / 8);
+        let row = row_map + pages(objects * 8);
+        Self { types, sessions, names, tickets, slots, ledger, row, row_map, heap: ledger + row * count, file }
+    }
+
+    fn flip(&self, at: u64, bit: u32) {
+        let word = read_u32(&self.file, at / 4 * 4) ^ 1 << bit;
+        self.write(at / 4 * 4, word);
+    }
+
+    fn write(&self, at: u64, word: u32) {
+        self.file.write_all_at(&word.to_le_bytes(), at).expect("written");
+    }
+
+    fn read(&self, at: u64) -> u32 {
+        read_u32(&self.file, at)
+    }
+
+    fn slot(&self, id: sharehold::ObjectId) -> u64 {
+        self.slots + (id.to_bits() & 0xffff_ffff) * 64
+    }
+}
+
+fn read_u32(file: &File, at: u64) -> u32 {
+    let mut bytes = [0; 4];
+    file.read_exact_at(&mut bytes, at).expect("read");
+    u32::from_le_bytes(bytes)
+}
+
+/// xorshift64*: a run can be repeated by its seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16) % limit
+    }
+}
+
+#[test]
+fn perform_role() {
+    let Some((role, arguments)) = role() else { return };
+    match role.as_str() {
+        "work" => work(&arguments[0], arguments[1].parse().expect("a seed")),
+        other => panic!("there is no role {other}"),
+    }
+}
+
+/// Works with whatever there is, whatever comes of it: only a crash or a hang is wrong.
+fn work(name: &str, seed: u64) {
+    let mut random = Random(seed);
+    let mut held: Vec<Array<u64>> = Vec::new();
+    let mut values: Vec<Value<[u64; 4]>> = Vec::new();
+    say("ready");
+    let mut done = 0_u64;
+    let until = std::thread::spawn(|| while listen().is_some() {});
+    'again: while !until.is_finished() {
+        let Ok(manager) = Manager::connect(name) else { continue };
+        loop {
+            if until.is_finished() {
+                break 'again;
+            }
+            done += 1;
+            if step(&manager, &mut random, &mut held, &mut values)
+                .is_err_and(|error| error.kind() == ErrorKind::BrokerGone)
+            {
+                // The session was ended. What is held goes on being used.
+                continue 'again;
+            }
+        }
+    }
+    say(done);
+}
+
+fn step(
+    manager: &Manager,
+    random: &mut Random,
+    held: &mut Vec<Array<u64>>,
+    values: &mut Vec<Value<[u64; 4]>>,
+) -> sharehold::Result<()> {
+    let name = format!("name {}", random.below(20));
+    let some = random.below(64) as usize;
+    match random.below(12) {
+        0 => held.push(manager.array(&vec![7; 1 << random.below(14)])?),
+        1 => values.push(manager.value([1; 4])?),
+        2 => manager.publish_over(&name, held.get(some % held.len().max(1)).ok_or_else(nothing)?)?,
+        3 => held.push(manager.lookup(&name)?),
+        4 => {
+            let ticket = held.get(some % held.len().max(1)).ok_or_else(nothing)?.ticket()?;
+            held.push(manager.redeem(&ticket.to_string().parse::<Ticket>()?)?);
+        }
+        5 => held.truncate(random.below(40) as usize),
+        6 => values.truncate(random.below(40) as usize),
+        // Their sum may be anything.
+        7 => {
+            _ = held
+                .get(some % held.len().max(1))
+                .ok_or_else(nothing)?
+                .read_for(SOON)?
+                .iter()
+                .fold(0, |sum: u64, n| sum.wrapping_add(*n))
+        }
+        8 => held.get(some % held.len().max(1)).ok_or_else(nothing)?.write_for(SOON)?.fill(9),
+        9 => values.get(some % values.len().max(1)).ok_or_else(nothing)?.update_for(SOON, |all| all[0] += 1)?,
+        10 => {
+            let _ = values.get(some % values.len().max(1)).ok_or_else(nothing)?.get()?;
+        }
+        _ => {
+            manager.debug_info()?;
+            manager.names()?;
+            manager.tickets()?;
+        }
+    }
+    Ok(())
+}
+
+fn nothing() -> sharehold::Error {
+    "nothing".parse::<sharehold::ObjectId>().expect_err("it is none")
+}
+
+/// Flips bits anywhere while others work. More rounds by hand: `SHAREHOLD_FLIPS=1000000 cargo test --test damage`.
+#[test]
+fn bits_that_flip_anywhere_crash_nobody_and_the_broker_says_what_it_has_found() {
+    let rounds = std::env::var("SHAREHOLD_FLIPS").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000_u64);
+    let seed = std::env::var("SHAREHOLD_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0x5eed);
+    let mut random = Random(seed);
+    let manager =
+        Manager::builder().capacity(64 << 20).objects(20_000).names(64).tickets(2048).start().expect("started");
+    let broker = manager.child_pid().expect("a child");
+    let region = Region::of(manager.name());
+    let workers: Vec<Actor> = (1..=2).map(|seed| Actor::start("work", &[manager.name(), &seed.to_string()])).collect();
+    for worker in &workers {
+        assert_eq!(worker.hear(), "ready");
+    }
+    let mut findings = 0;
+    for round in 0..rounds {
+        let (start, len) = match random.below(9) {
+            0 => (0, 512),
+            1 => (region.types, 1024),
+            2 => (region.sessions, 2048),
+            3 => (region.names, 64 * 256),
+            4 => (region.tickets, 16 * 64),
+            5 | 6 => (region.slots, 300 * 64),
+            // Rows: their page maps and the cells of the first slots, of the broker and of the workers.
+            7 => {
+                let row = region.ledger + random.below(4) * region.row;
+                if random.below(4) == 0 { (row, 64) } else { (row + region.row_map, 300 * 8) }
+            }
+            _ => (region.heap, 1 << 20),
+        };
+        region.flip(start + random.below(len), random.below(32) as u32);
+        if round % 100 == 99 {
+            // Whatever comes of it, it comes in time.
+            let _ = manager.stats();
+            let _ = manager.value(round);
+            let _ = manager.audit();
+        }
+        if round % 1000 == 999 {
+            findings += check(manager.name()).map_or(1, |report| report.findings.len());
+        }
+        assert!(
+            std::path::Path::new(&format!("/proc/{broker}/fd/0")).exists(),
+            "the broker has ended in round {round}"
+        );
+    }
+    // A newcomer is served: what it needs was mended, or was taken out of its way.
+    let done: u64 = workers
+        .into_iter()
+        .map(|mut worker| {
+            worker.close_input();
+            let done: u64 = worker.hear().parse().expect("a number");
+            worker.end();
+            done
+        })
+        .sum();
+    let report = check(manager.name()).expect("checked");
+    assert!(report.broker_alive && report.broker_pid == broker);
+    println!(
+        "{rounds} flips, {done} steps beside them, {findings} findings on the way, {} in the end",
+        report.findings.len()
+    );
+    assert!(findings > 0, "nobody has noticed anything");
+    drop(manager);
+}
+
+#[test]
+fn a_slot_that_was_written_by_somebody_else_is_never_granted_again() {
+    let manager = Manager::builder().objects(64).capacity(1 << 20).start().expect("started");
+    let region = Region::of(manager.name());
+    // Offset, length, kind, type and generation, of an object that is held, and of slots that are free.
+    let held = manager.array(&[1_u64; 8]).expect("room");
+    region.flip(region.slot(held.id()) + 24, 9);
+    let mut damaged = vec![held.id()];
+    for field in [16, 20, 24, 32, 40, 0] {
+        let array = manager.array(&[2_u64; 8]).expect("room");
+        let id = array.id();
+        drop(array);
+        manager.audit().expect("audited");
+        region.flip(region.slot(id) + field, 1);
+        // The next object would have its slot.
+        let other = manager.array(&[3_u64; 8]).expect("room");
+        assert_ne!(
+            other.id().to_bits() as u32,
+            id.to_bits() as u32,
+            "the slot with another word at {field} was granted"
+        );
+        damaged.push(id);
+        drop(other);
+    }
+    manager.audit().expect("audited");
+    assert_eq!(manager.stats().expect("stats").damaged as usize, damaged.len());
+    let findings = check(manager.name()).expect("checked").findings;
+    for id in &damaged {
+        let slot = format!("slot {}: ", id.to_bits() as u32);
+        assert!(findings.iter().any(|finding| finding.starts_with(&slot)), "{slot} is not in {findings:?}");
+    }
+    // Who asks for it now is told; who has it still can let go of it.
+    let ticket = held.ticket().expect("issued");
+    assert_eq!(manager.redeem::<Array<u64>>(&ticket).expect_err("damaged").kind(), ErrorKind::Damaged);
+    drop(held);
+    let rest: Vec<_> = (0..64 - damaged.len()).map(|n| manager.value(n as u64).expect("room")).collect();
+    assert_eq!(manager.value(0_u64).expect_err("the rest is out of use").kind(), ErrorKind::TableFull);
+    let slots: std::collections::HashSet<u32> = rest.iter().map(|value| value.id().to_bits() as u32).collect();
+    assert!(damaged.iter().all(|id| !slots.contains(&(id.to_bits() as u32))));
+}
+
+#[test]
+fn words_that_only_the_broker_writes_are_mended() {
+    let manager = Manager::builder().objects(64).capacity(1 << 20).start().expect("started");
+    let region = Region::of(manager.name());
+    let value = manager.value(5_u64).expect("room");
+    let ticket = value.ticket().expect("issued");
+    // Magic, fingerprint, region id, the tickets' key, sizes, used slots, used types; a type's name; a session's state and process.
+    let words = [
+        0,
+        8,
+        24,
+        32,
+        76,
+        80,
+        96,
+        104,
+        112,
+        region.types,
+        region.types + 24,
+        region.sessions + 256,
+        region.sessions + 264,
+    ];
+    let before: Vec<u32> = words.iter().map(|at| region.read(*at)).collect();
+    for at in words {
+        region.flip(at, 3);
+    }
+    let findings = check(manager.name()).expect("checked").findings;
+    assert!(findings.iter().any(|finding| finding.contains("header")), "{findings:?}");
+    assert!(findings.iter().any(|finding| finding.contains("session 1")), "{findings:?}");
+    assert_eq!(words.iter().map(|at| region.read(*at)).collect::<Vec<_>>(), before);
+    assert_eq!(manager.redeem::<Value<u64>>(&ticket).expect("redeemed").get().expect("read"), 5);
+}
+
+#[test]
+fn a_broken_stack_of_returned_slots_loses_nothing() {
+    let manager = Manager::builder().objects(1000).capacity(1 << 20).start().expect("started");
+    let region = Region::of(manager.name());
+    for garbage in [u32::MAX, 999, 3] {
+        let many: Vec<_> = (0..200_u64).map(|n| manager.value(n).expect("room")).collect();
+        let kept: Vec<_> = many.iter().step_by(10).cloned().collect();
+        drop(many);
+        // The head of the stack leads somewhere else: nobody knows any more what was on it.
+        region.write(116, garbage);
+        let until = std::time::Instant::now() + common::PATIENCE;
+        while manager.audit().and_then(|_| manager.stats()).expect("stats").heap_used != kept.len() as u64 * 64 {
+            assert!(
+                std::time::Instant::now() < until,
+                "{garbage}: what was on the stack is lost: {:?}",
+                manager.stats()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(kept.iter().zip((0..200).step_by(10)).all(|(value, n)| value.get().expect("read") == n));
+    }
+}
+
+#[test]
+fn a_session_that_makes_no_sense_is_ended_and_its_number_waits_for_its_process() {
+    let manager = Manager::builder().objects(1000).capacity(1 << 20).start().expect("started");
+    let region = Region::of(manager.name());
+    let mut other = Actor::start("work", &[manager.name(), "7"]);
+    assert_eq!(other.hear(), "ready");
+    eventually("it is attached", || manager.stats().expect("stats").sessions == 3);
+    // Session 2: a lane that names a slot that was never granted.
+    eventually("the lane is seen", || {
+        region.write(region.sessions + 2 * 256 + 64, 900);
+        let findings = check(manager.name()).expect("checked").findings;
+        findings.iter().any(|finding| finding.contains("session 2 is ended"))
+    });
+    // It notices, and attaches again under another number.
+    eventually("it is attached again", || region.read(region.sessions + 3 * 256) == 1);
+    assert_eq!(region.read(region.sessions + 2 * 256), 2, "the number is not free while the process lives");
+    other.close_input();
+    other.hear();
+    other.end();
+    eventually("both numbers are free", || {
+        region.read(region.sessions + 2 * 256) == 0 && region.read(region.sessions + 3 * 256) == 0
+    });
+}
+
+#[test]
+fn a_segment_that_was_cut_off_is_found_before_it_is_touched() {
+    let name = format!("cut-{}", std::process::id());
+    let running = Broker::builder()
+        .name(&name)
+        .capacity(1 << 20)
+        .objects(100)
+        .backing(Backing::Segment)
+        .spawn()
+        .expect("started");
+    let manager = Manager::connect(&name).expect("connected");
+    let _value = manager.value(1_u8).expect("room");
+    // A copy under another name, as a broker that was killed leaves it, but shorter.
+    let uid = std::fs::metadata("/proc/self").map(|me| std::os::unix::fs::MetadataExt::uid(&me)).expect("me");
+    let left = format!("{name}-left");
+    let (from, to) = (format!("/dev/shm/sharehold-{uid}-{name}"), format!("/dev/shm/sharehold-{uid}-{left}"));
+    struct Remove(String);
+    impl Drop for Remove {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+    let _remove = Remove(to.clone());
+    std::fs::copy(&from, &to).expect("copied");
+    assert!(check(&left).is_ok());
+    let whole = std::fs::metadata(&to).expect("there").len();
+    for len in [whole - 1, whole / 2, PAGE + 1, PAGE, 1, 0] {
+        OpenOptions::new().write(true).open(&to).expect("open").set_len(len).expect("cut");
+        let error = check(&left).expect_err("cut off");
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{len}: {error}");
+    }
+    running.stop().expect("in order");
+}

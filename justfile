@@ -11,6 +11,13 @@ check:
 torture SECONDS="600":
     SHAREHOLD_TORTURE_SECONDS={{SECONDS}} cargo test --release --test torture -- --nocapture
 
+# The same with a mistake in the protocol: it must fail, with a wrong byte.
+planted SECONDS="30":
+    #!/usr/bin/env bash
+    set -uo pipefail
+    out=$(SHAREHOLD_TORTURE_SECONDS={{SECONDS}} cargo test --features planted-bug --test torture -- --nocapture clients_leave 2>&1) && { echo "$out"; echo "the planted mistake was not found"; exit 1; }
+    grep -m1 CANARY <<<"$out" || { echo "$out"; echo "it failed for another reason"; exit 1; }
+
 # The benchmarks, each beside its floor.
 bench:
     cargo bench --bench core --bench calls

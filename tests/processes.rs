@@ -1,10 +1,10 @@
 //! Many processes on one region: what one does to objects the others see, and what one leaves behind when it dies is given back.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test that can't go on fails")]
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable};
 use common::{Actor, eventually, listen, role, say};
@@ -35,6 +35,13 @@ fn perform_role() {
             for _ in 0..arguments[2].parse().expect("a number") {
                 held.push(manager.lookup::<Object>(&arguments[1]).expect("found"));
             }
+            say("held");
+            while listen().is_some() {}
+        }
+        "create_and_hold" => {
+            let manager = Manager::connect(&arguments[0]).expect("connected");
+            let many: u32 = arguments[1].parse().expect("a number");
+            let _held: Vec<Value<u32>> = (0..many).map(|i| manager.value(i).expect("created")).collect();
             say("held");
             while listen().is_some() {}
         }
@@ -139,6 +146,21 @@ fn a_killed_client_gives_back_all_that_it_held() {
     other.kill();
     eventually("the dead one's references are back", || manager.number_of_objects().expect("count") == 0);
     assert_eq!(check(manager.name()).expect("checked").findings, Vec::<String>::new());
+}
+
+/// How long it takes is printed, not asserted: `SHAREHOLD_MANY=100000 cargo test --release --test processes how_long -- --nocapture`.
+#[test]
+fn how_long_the_objects_of_a_killed_client_take_to_come_back() {
+    let many = std::env::var("SHAREHOLD_MANY").map_or(2_000, |many| many.parse().expect("a number"));
+    let manager = Manager::start().expect("started");
+    let other = Actor::start("create_and_hold", &[manager.name(), &many.to_string()]);
+    assert_eq!(other.hear(), "held");
+    assert_eq!(manager.number_of_objects().expect("count"), many);
+    let killed = Instant::now();
+    other.kill();
+    eventually("all are back", || manager.number_of_objects().expect("count") == 0);
+    println!("{many} objects of a killed client: back {:?} after the kill", killed.elapsed());
+    assert_eq!(manager.stats().expect("told").heap_used, 0);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
+use common::served::Served;
 use common::{Actor, eventually, listen, role, say};
 use serde::{Deserialize, Serialize};
 use sharehold::{
@@ -88,51 +89,6 @@ fn perform_role() {
             }
         }
         other => panic!("there is no role {other}"),
-    }
-}
-
-/// A broker in a process of its own, which can be killed and started again.
-struct Served {
-    name: String,
-    backing: &'static str,
-    broker: Option<Actor>,
-}
-
-impl Served {
-    fn start(what: &str, backing: &'static str) -> Self {
-        let mut served = Self { name: format!("{what}-{backing}-{}", std::process::id()), backing, broker: None };
-        served.serve(backing);
-        served
-    }
-
-    fn serve(&mut self, backing: &str) {
-        let broker = Actor::start("serve", &[&self.name, backing]);
-        assert_eq!(broker.hear(), "serving");
-        self.broker = Some(broker);
-    }
-
-    fn kill(&mut self) {
-        self.broker.take().expect("it serves").kill();
-    }
-
-    fn restart(&mut self) {
-        self.kill();
-        self.serve(self.backing);
-    }
-
-    fn manager(&self) -> Manager {
-        Manager::connect(&self.name).expect("connected")
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // In order, so that no segment is left behind. The test may have failed at any point.
-        if let Some(broker) = self.broker.take()
-            && Manager::connect(&self.name).and_then(|manager| manager.shutdown()).is_ok()
-        {
-            broker.end();
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use common::served::Served;
 use common::{Actor, eventually, listen, role, say};
 use sharehold::{
     Array, Backing, Broker, Datum, Dict, ErrorKind, List, Manager, Proxy, Result, Ticket, TicketOptions, Value, Weak,
@@ -228,18 +229,13 @@ fn seconds(usual: u64) -> Duration {
     Duration::from_secs(asked.unwrap_or(usual))
 }
 
-fn serve(name: &str, backing: &str) -> Actor {
-    let broker = Actor::start("serve", &[name, backing]);
-    assert_eq!(broker.hear(), "serving");
-    broker
-}
-
 /// Kills one process after another until the time is over, then looks at what is left. Every so many kills it is the broker's turn.
-fn torture(backing: &str, broker_every: Option<u64>, time: Duration) {
+fn torture(backing: &'static str, broker_every: Option<u64>, time: Duration) {
     let until = Instant::now() + time;
-    let name = format!("torture-{backing}-{}-{}", broker_every.unwrap_or(0), std::process::id());
-    let mut broker = serve(&name, backing);
-    let manager = Manager::connect(&name).expect("connected");
+    let what = if broker_every.is_some() { "torture-all" } else { "torture" };
+    let mut served = Served::start(what, backing);
+    let name = served.name.clone();
+    let manager = served.manager();
     let counter = manager.value([0_u64; 8]).expect("room");
     let board = manager.array(&[0_u64; 64]).expect("room");
     manager.publish("counter", &counter).expect("published");
@@ -267,8 +263,7 @@ fn torture(backing: &str, broker_every: Option<u64>, time: Duration) {
             workers[to].tell(ticket);
         }
         if broker_every.is_some_and(|every| random.below(every) == 0) {
-            broker.kill();
-            broker = serve(&name, backing);
+            served.restart();
             brokers += 1;
             eventually("the session is back", || manager.stats().is_ok());
             shelf = List::new(&manager).expect("room");
@@ -305,8 +300,6 @@ fn torture(backing: &str, broker_every: Option<u64>, time: Duration) {
     // What the shelf and the cycles held is given back by another thread of the broker.
     eventually("nothing is left", || manager.number_of_objects().expect("a number") == 0);
     assert_eq!(manager.stats().expect("stats").heap_used, 0, "memory leaked after {kills} kills");
-    manager.shutdown().expect("it serves");
-    broker.end();
     let changes = seen[0];
     say(format!(
         "{backing}: {kills} kills, {brokers} of the broker, {tickets} tickets, {changes} changes, {shelved} on the shelf, {collected} in cycles: no wrong byte, no leak, clean"

@@ -65,8 +65,10 @@ impl Channel for Connections {
             Error::new(ErrorKind::InvalidArgument, format!("the broker '{}' was started by another process", self.name))
                 .help("start it again there: its clients find it by themselves")
         })?;
-        if self.is_connected() {
-            return Ok(());
+        // Whoever answers lives. The connections of one that is being killed close one by one.
+        match self.ask(Request::Usage, &[], Some(PATIENCE), |_| Ok(())) {
+            Err(error) if error.kind() == ErrorKind::BrokerGone => {}
+            answered => return answered,
         }
         dead.restart()?;
         self.reconnect()

@@ -4,6 +4,8 @@
 //! that fails, and every wait has a limit.
 #![allow(dead_code, unreachable_pub, clippy::expect_used, clippy::panic, reason = "each test binary uses its part")]
 
+pub mod served;
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};

@@ -1,0 +1,53 @@
+//! A broker in a process of its own, which can be killed and started again, and of which nothing is left in the end, also when the test fails.
+
+use sharehold::{Broker, Manager};
+
+use super::Actor;
+
+pub struct Served {
+    pub name: String,
+    backing: &'static str,
+    broker: Option<Actor>,
+}
+
+impl Served {
+    /// The role "serve" of the test binary gets the name and the backing, and says "serving".
+    pub fn start(what: &str, backing: &'static str) -> Self {
+        let mut served = Self { name: format!("{what}-{backing}-{}", std::process::id()), backing, broker: None };
+        served.serve(backing);
+        served
+    }
+
+    pub fn serve(&mut self, backing: &str) {
+        let broker = Actor::start("serve", &[&self.name, backing]);
+        assert_eq!(broker.hear(), "serving");
+        self.broker = Some(broker);
+    }
+
+    pub fn kill(&mut self) {
+        self.broker.take().expect("it serves").kill();
+    }
+
+    pub fn restart(&mut self) {
+        self.kill();
+        self.serve(self.backing);
+    }
+
+    pub fn manager(&self) -> Manager {
+        Manager::connect(&self.name).expect("connected")
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let in_order = self.broker.is_some() && self.manager().shutdown().is_ok();
+        match self.broker.take() {
+            Some(broker) if in_order => broker.end(),
+            broker => {
+                drop(broker);
+                // The next broker of the name removes what this one has left.
+                drop(Broker::builder().name(&self.name).capacity(1 << 20).fresh().spawn());
+            }
+        }
+    }
+}

@@ -228,7 +228,7 @@ fn release(session: &Arc<Session>, dead: Owner, inherited: &[(SlotIndex, u64)]) 
         // Release: as the drop of a proxy. Only this thread changes the row.
         if cell.fetch_sub(*count, Ordering::Release) != *count {
             // The cell had a count when the first proxy was taken, so nobody took the session's for it.
-            std::mem::forget(Arc::clone(session));
+            session.let_cell_own(*slot);
         }
     }
 }

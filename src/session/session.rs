@@ -141,6 +141,12 @@ impl Session {
         Counting::new(&*self.region, self.index)
     }
 
+    /// Lets the cell of a slot own a strong count of the session, because it has left zero. The last hold gives it back.
+    pub(crate) fn let_cell_own(self: &Arc<Self>, slot: SlotIndex) {
+        self.tokens.take(slot);
+        std::mem::forget(Arc::clone(self));
+    }
+
     /// This session as the owner of a lock.
     pub(crate) fn owner(&self) -> Owner {
         Owner::new(self.index.0, self.generation.0)

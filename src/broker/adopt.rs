@@ -199,8 +199,8 @@ fn release(session: &Arc<Session>, dead: Owner, inherited: &[(SlotIndex, u64)]) 
         release_locks(words, dead, *count);
         // Release: as the drop of a proxy. Only this thread changes the row.
         if cell.fetch_sub(*count, Ordering::Release) != *count {
-            // It had a count already when the first proxy was taken.
-            session.lend(*slot);
+            // The cell had a count when the first proxy was taken, so nobody took the session's for it.
+            session.let_cell_own(*slot);
         }
     }
 }

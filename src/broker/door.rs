@@ -9,6 +9,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
+use super::peer::Connection;
+use super::server::{LISTENER, Server};
 use crate::control::message;
 use crate::error::{Error, ErrorKind};
 use crate::sys::socket;
@@ -32,7 +34,7 @@ pub(super) struct Door {
 }
 
 /// What is to be done about a connection that was just let in, or about the door itself.
-pub(super) enum Came {
+enum Came {
     In(UnixStream),
     /// Nobody else is waiting.
     Nobody,
@@ -51,13 +53,8 @@ impl Door {
         &self.listener
     }
 
-    /// How many may be let in at once.
-    pub(super) const fn batch() -> usize {
-        BATCH
-    }
-
     /// Lets one in. One for which there is no descriptor is told so, and turned away.
-    pub(super) fn let_in(&mut self) -> Came {
+    fn let_in(&mut self) -> Came {
         match self.listener.accept() {
             Ok((stream, _)) => {
                 self.reserve = self.reserve.take().or_else(spare);
@@ -93,7 +90,7 @@ impl Door {
     }
 
     /// Whether the door is to be opened again, as it was shut for long enough.
-    pub(super) fn opens(&mut self) -> bool {
+    fn opens(&mut self) -> bool {
         let opens = self.shut_until.is_some_and(|until| until <= Instant::now());
         if opens {
             self.shut_until = None;
@@ -103,7 +100,7 @@ impl Door {
     }
 
     /// Notes a connection that has yet to attach. `is_stranger` tells whether one still has. Returns the one that has to give way, if there are too many.
-    pub(super) fn note(&mut self, key: u64, is_stranger: impl Fn(u64) -> bool) -> Option<u64> {
+    fn note(&mut self, key: u64, is_stranger: impl Fn(u64) -> bool) -> Option<u64> {
         self.strangers.push_back((key, Instant::now() + PATIENCE));
         if self.strangers.len() <= MOST_STRANGERS {
             return None;
@@ -113,7 +110,7 @@ impl Door {
     }
 
     /// The next connection whose time is over, or that has attached by now.
-    pub(super) fn late(&mut self) -> Option<u64> {
+    fn late(&mut self) -> Option<u64> {
         let now = Instant::now();
         self.strangers.pop_front_if(|(_, until)| *until <= now).map(|(key, _)| key)
     }
@@ -124,17 +121,68 @@ impl Door {
     }
 }
 
+impl Server {
+    /// Lets some in.
+    pub(super) fn accept(&mut self) {
+        for _ in 0..BATCH {
+            let stream = match self.door.let_in() {
+                Came::In(stream) => stream,
+                Came::Nobody => return,
+                Came::Away => continue,
+                Came::Shut => return self.poller.remove(self.door.listener()),
+            };
+            match socket::peer(&stream) {
+                Ok(peer) if peer.uid == rustix::process::geteuid().as_raw() => {
+                    let key = self.next_key;
+                    self.next_key += 1;
+                    if let Err(error) = self.poller.add(&stream, key) {
+                        tracing::warn!(%error, "a connection could not be watched");
+                        continue;
+                    }
+                    self.connections.insert(key, Connection::new(stream, peer));
+                    let connections = &self.connections;
+                    let is_stranger = |key| connections.get(&key).is_some_and(|other| other.session.is_none());
+                    if let Some(oldest) = self.door.note(key, is_stranger) {
+                        self.turn_out(oldest, &too_many_strangers());
+                    }
+                }
+                Ok(peer) => tracing::warn!(pid = peer.pid, uid = peer.uid, "a connection of another user was refused"),
+                Err(error) => tracing::warn!(%error, "a connection was refused"),
+            }
+        }
+    }
+
+    /// Closes a connection that has not attached, and says why.
+    fn turn_out(&mut self, key: u64, why: &Error) {
+        if let Some(connection) = self.connections.get(&key).filter(|connection| connection.session.is_none()) {
+            refuse(&connection.stream, why);
+            self.close(key, Some(why.message()));
+        }
+    }
+
+    pub(super) fn expire_strangers(&mut self) {
+        while let Some(late) = self.door.late() {
+            self.turn_out(late, &too_late());
+        }
+        if self.door.opens()
+            && let Err(error) = self.poller.add(self.door.listener(), LISTENER)
+        {
+            tracing::error!(%error, "the door stays shut");
+        }
+    }
+}
+
 /// Says on a connection that is about to be closed why it is, if that can be said without waiting.
-pub(super) fn refuse(stream: &UnixStream, error: &Error) {
+fn refuse(stream: &UnixStream, error: &Error) {
     let _ = socket::send_now(stream, &message::failure(message::UNASKED, error));
 }
 
-pub(super) fn too_many_strangers() -> Error {
+fn too_many_strangers() -> Error {
     Error::new(ErrorKind::Refused, format!("{MOST_STRANGERS} connections have not attached, and this was the oldest"))
         .help("attach right after connecting")
 }
 
-pub(super) fn too_late() -> Error {
+fn too_late() -> Error {
     Error::new(ErrorKind::Refused, format!("the connection has not attached within {PATIENCE:?}"))
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::control::message::Create;
-use crate::region::layout::{DAMAGED, FNV_BASIS, Slot, fnv};
+use crate::region::layout::{DAMAGED, FNV_BASIS, HOSTED, Slot, fnv};
 use crate::region::{Generation, SlotIndex};
 use crate::sync::atomic::Ordering;
 use crate::table::refs::{Refs, State};
@@ -46,7 +46,9 @@ impl Words {
     }
 
     fn digest(&self) -> u32 {
-        let numbers = [self.generation.0.into(), self.kind.into(), self.type_index.into(), self.offset, self.len];
+        // Of a hosted object the offset tells its last snapshot, which changes.
+        let offset = if self.kind == HOSTED { 0 } else { self.offset };
+        let numbers = [self.generation.0.into(), self.kind.into(), self.type_index.into(), offset, self.len];
         let hash = numbers.iter().fold(FNV_BASIS, |hash, number: &u64| fnv(hash, &number.to_le_bytes()));
         (hash ^ hash >> 32) as u32
     }

@@ -1,15 +1,22 @@
 //! Compares the region with the books. What the broker alone writes is mended; a slot that contradicts the books is taken out of use; a session whose lanes or row make no
 //! sense is ended. Each is said in the log and to `sharehold check`.
 
+use std::time::{Duration, Instant};
+
 use super::host::Host;
 use super::server::Server;
-use crate::control::message::{self, Damage, LONGEST_BODY};
+use crate::control::message::{self, AuditDone, Damage, LONGEST_BODY};
 use crate::error::Result;
 use crate::region::layout::CELLS_A_PAGE;
-use crate::region::{Region, SessionIndex};
+use crate::region::{Region, SessionIndex, SlotIndex};
 use crate::sync::atomic::Ordering;
-use crate::table::audit::slots_in_lanes;
+use crate::table::audit::{Audited, audit, slots_in_lanes};
 
+/// How soon a slot is audited again that a living process was working on; each further time takes twice as long, up to a limit, since a process may be stopped.
+const AUDIT_AGAIN: Duration = Duration::from_millis(20);
+const AUDIT_AGAIN_AT_LAST: Duration = Duration::from_secs(1);
+/// How soon lost slots are looked for again.
+const PATROL_AGAIN: Duration = Duration::from_secs(1);
 /// Findings that are kept: the first tell most.
 const MOST_FINDINGS: usize = 64;
 
@@ -46,6 +53,54 @@ impl Server {
         tracing::error!(what, "damage");
         if self.findings.len() < MOST_FINDINGS {
             self.findings.push(what);
+        }
+    }
+
+    pub(super) fn audit_all(&mut self) -> AuditDone {
+        self.host.take_back();
+        self.patrol();
+        let used = self.host.books().slots();
+        let slots: Vec<SlotIndex> = (0..used).map(SlotIndex).collect();
+        let audited = self.audit(&slots);
+        AuditDone { repaired: audited.repaired, freed: audited.freed, busy: audited.busy.len() as u32, reserved: 0 }
+    }
+
+    /// Audits slots; those that somebody is working on are looked at again soon.
+    pub(super) fn audit(&mut self, slots: &[SlotIndex]) -> Audited {
+        let audited = self.session.with_lane(|lane| audit(&self.region, slots, lane));
+        self.host.take_back();
+        self.look_again(&audited.busy);
+        audited
+    }
+
+    /// Has slots audited again that somebody is working on.
+    pub(super) fn look_again(&mut self, busy: &[SlotIndex]) {
+        self.due.extend(busy);
+        if !busy.is_empty() && self.due_at.is_none() {
+            self.due_at = Some((Instant::now() + AUDIT_AGAIN, AUDIT_AGAIN));
+        }
+    }
+
+    pub(super) fn audit_due(&mut self) {
+        let Some((_, after)) = self.due_at.take_if(|(at, _)| *at <= Instant::now()) else { return };
+        let due: Vec<SlotIndex> = std::mem::take(&mut self.due).into_iter().collect();
+        self.audit(&due);
+        if let Some((at, next)) = &mut self.due_at {
+            *next = (2 * after).min(AUDIT_AGAIN_AT_LAST);
+            *at = Instant::now() + *next;
+        }
+    }
+
+    /// When dead slots are to be looked for, since a part of the stack of returned ones is lost.
+    pub(super) fn lost_at(&self) -> Option<Instant> {
+        let again = || self.patrolled.map_or_else(Instant::now, |last| last + PATROL_AGAIN);
+        self.host.books().has_lost().then(again)
+    }
+
+    pub(super) fn look_for_lost(&mut self) {
+        if self.lost_at().is_some_and(|at| at <= Instant::now()) {
+            self.patrol();
+            self.patrolled = Some(Instant::now());
         }
     }
 

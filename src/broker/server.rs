@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::adopt::{self, Estate, Living};
 use super::callers::Callers;
 use super::config::Config;
-use super::door::{self, Came, Door};
+use super::door::{self, Door};
 use super::host::Host;
 use super::mailbox::{Errand, Left, Mailbox};
 use super::peer::{Asked, Connection};
@@ -18,7 +18,7 @@ use super::room::Line;
 use super::structure;
 use super::sweep::sweep;
 use crate::class::ClassTable;
-use crate::control::message::{self, At, Attach, AuditDone, HandBack, HeapUse, Join, Named, Publish, Request, Welcome};
+use crate::control::message::{self, At, Attach, HandBack, HeapUse, Join, Named, Publish, Request, Welcome};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::transit::Written;
 use crate::region::constants::Constants;
@@ -31,22 +31,16 @@ use crate::sys::memory::Memory;
 use crate::sys::place::{self, Claim};
 use crate::sys::poller::{Poller, Ready};
 use crate::sys::{clock, process, socket};
-use crate::table::audit::{Audited, audit};
 use crate::table::counting::SessionState;
 use crate::table::tickets::LiveTicket;
 use crate::table::{names, sessions, tickets};
 
-const LISTENER: u64 = 0;
+pub(super) const LISTENER: u64 = 0;
 const STOP: u64 = 1;
 const BELL: u64 = 2;
 /// Keys of sessions' pidfds start here; keys of connections go from 3 up and never come near.
 const PIDFDS: u64 = 1 << 48;
 
-/// How soon a slot is audited again that a living process was working on; each further time takes twice as long, up to a limit, since a process may be stopped.
-const AUDIT_AGAIN: Duration = Duration::from_millis(20);
-const AUDIT_AGAIN_AT_LAST: Duration = Duration::from_secs(1);
-/// How soon lost slots are looked for again.
-const PATROL_AGAIN: Duration = Duration::from_secs(1);
 /// The longest that the loop sleeps without a look: no time that somebody has asked for is too large for the system.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 /// Most connections of a session: one for each of its threads that is calling.
@@ -102,17 +96,17 @@ struct Waiting {
 pub(super) struct Server {
     pub(super) region: Arc<Region>,
     /// The broker is a session like any other.
-    session: Arc<Session>,
+    pub(super) session: Arc<Session>,
     pub(super) host: Arc<Host>,
     classes: Vec<Arc<ClassTable>>,
     callers: Arc<Callers>,
     mailbox: Arc<Mailbox>,
-    poller: Poller,
-    door: Door,
+    pub(super) poller: Poller,
+    pub(super) door: Door,
     stop: Vec<OwnedFd>,
     pub(super) connections: HashMap<u64, Connection>,
     away: HashMap<u64, Away>,
-    next_key: u64,
+    pub(super) next_key: u64,
     pub(super) sessions: HashMap<SessionIndex, Attached>,
     /// Sessions that have ended before their processes: those may go on counting, so the numbers are not given to others yet.
     retired: HashMap<SessionIndex, Attached>,
@@ -128,10 +122,10 @@ pub(super) struct Server {
     /// References in replies of a dead broker, and when they are given up.
     replies: Option<(Instant, Vec<LiveTicket>)>,
     /// Slots to be audited again: a reference was being moved when they were looked at.
-    due: BTreeSet<SlotIndex>,
+    pub(super) due: BTreeSet<SlotIndex>,
     /// When, and how long after the time before.
-    due_at: Option<(Instant, Duration)>,
-    patrolled: Option<Instant>,
+    pub(super) due_at: Option<(Instant, Duration)>,
+    pub(super) patrolled: Option<Instant>,
     stopping: bool,
     /// Last: the name is free only when all the rest is gone.
     claim: Claim,
@@ -274,54 +268,6 @@ impl Server {
                     self.serve(key);
                 }
             }
-        }
-    }
-
-    fn accept(&mut self) {
-        for _ in 0..Door::batch() {
-            let stream = match self.door.let_in() {
-                Came::In(stream) => stream,
-                Came::Nobody => return,
-                Came::Away => continue,
-                Came::Shut => return self.poller.remove(self.door.listener()),
-            };
-            match socket::peer(&stream) {
-                Ok(peer) if peer.uid == rustix::process::geteuid().as_raw() => {
-                    let key = self.next_key;
-                    self.next_key += 1;
-                    if let Err(error) = self.poller.add(&stream, key) {
-                        tracing::warn!(%error, "a connection could not be watched");
-                        continue;
-                    }
-                    self.connections.insert(key, Connection::new(stream, peer));
-                    let connections = &self.connections;
-                    let is_stranger = |key| connections.get(&key).is_some_and(|other| other.session.is_none());
-                    if let Some(oldest) = self.door.note(key, is_stranger) {
-                        self.turn_out(oldest, &door::too_many_strangers());
-                    }
-                }
-                Ok(peer) => tracing::warn!(pid = peer.pid, uid = peer.uid, "a connection of another user was refused"),
-                Err(error) => tracing::warn!(%error, "a connection was refused"),
-            }
-        }
-    }
-
-    /// Closes a connection that has not attached, and says why.
-    fn turn_out(&mut self, key: u64, why: &Error) {
-        if let Some(connection) = self.connections.get(&key).filter(|connection| connection.session.is_none()) {
-            door::refuse(&connection.stream, why);
-            self.close(key, Some(why.message()));
-        }
-    }
-
-    fn expire_strangers(&mut self) {
-        while let Some(late) = self.door.late() {
-            self.turn_out(late, &door::too_late());
-        }
-        if self.door.opens()
-            && let Err(error) = self.poller.add(self.door.listener(), LISTENER)
-        {
-            tracing::error!(%error, "the door stays shut");
         }
     }
 
@@ -594,7 +540,7 @@ impl Server {
         }
     }
 
-    fn end_expecting(&mut self) {
+    pub(super) fn end_expecting(&mut self) {
         let held = self.expecting.take().map_or_else(Vec::new, |expecting| expecting.held);
         for (key, asked) in held {
             self.answer(key, &asked);
@@ -726,54 +672,6 @@ impl Server {
         }
     }
 
-    fn audit_all(&mut self) -> AuditDone {
-        self.host.take_back();
-        self.patrol();
-        let used = self.host.books().slots();
-        let slots: Vec<SlotIndex> = (0..used).map(SlotIndex).collect();
-        let audited = self.audit(&slots);
-        AuditDone { repaired: audited.repaired, freed: audited.freed, busy: audited.busy.len() as u32, reserved: 0 }
-    }
-
-    /// Audits slots; those that somebody is working on are looked at again soon.
-    fn audit(&mut self, slots: &[SlotIndex]) -> Audited {
-        let audited = self.session.with_lane(|lane| audit(&self.region, slots, lane));
-        self.host.take_back();
-        self.look_again(&audited.busy);
-        audited
-    }
-
-    /// Has slots audited again that somebody is working on.
-    fn look_again(&mut self, busy: &[SlotIndex]) {
-        self.due.extend(busy);
-        if !busy.is_empty() && self.due_at.is_none() {
-            self.due_at = Some((Instant::now() + AUDIT_AGAIN, AUDIT_AGAIN));
-        }
-    }
-
-    fn audit_due(&mut self) {
-        let Some((_, after)) = self.due_at.take_if(|(at, _)| *at <= Instant::now()) else { return };
-        let due: Vec<SlotIndex> = std::mem::take(&mut self.due).into_iter().collect();
-        self.audit(&due);
-        if let Some((at, next)) = &mut self.due_at {
-            *next = (2 * after).min(AUDIT_AGAIN_AT_LAST);
-            *at = Instant::now() + *next;
-        }
-    }
-
-    /// When dead slots are to be looked for, since a part of the stack of returned ones is lost.
-    fn lost_at(&self) -> Option<Instant> {
-        let again = || self.patrolled.map_or_else(Instant::now, |last| last + PATROL_AGAIN);
-        self.host.books().has_lost().then(again)
-    }
-
-    fn look_for_lost(&mut self) {
-        if self.lost_at().is_some_and(|at| at <= Instant::now()) {
-            self.patrol();
-            self.patrolled = Some(Instant::now());
-        }
-    }
-
     fn heap_use(&mut self) -> HeapUse {
         self.host.take_back();
         let books = self.host.books();
@@ -813,7 +711,7 @@ impl Server {
     }
 
     /// Closes a connection; with the first one its session ends. `fault` says what the client did wrong.
-    fn close(&mut self, key: u64, fault: Option<&str>) {
+    pub(super) fn close(&mut self, key: u64, fault: Option<&str>) {
         let Some(connection) = self.connections.remove(&key) else { return };
         if let Some(fault) = fault {
             tracing::warn!(pid = connection.peer.pid, fault, "a connection was closed");

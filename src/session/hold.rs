@@ -38,7 +38,7 @@ impl Hold {
         let words = session.region().slot_words(id)?;
         let cell = session.own_cell(id.slot())?;
         if session.counting().announce(&words, cell) {
-            session.lend(id.slot());
+            session.let_cell_own(id.slot());
         }
         Ok(Self { session: NonNull::from(&**session), cell: NonNull::from(cell), id })
     }
@@ -126,7 +126,7 @@ impl Hold {
     fn last(&self) {
         if !self.session().tokens.give_back(self.slot()) {
             tracing::error!(object = %self.id, "the count of this process's proxies is damaged");
-            return;
+            return self.session().check(self.id);
         }
         // SAFETY: takes back the strong count that the cell owned; the session lives at least until `session` is dropped.
         let session = unsafe { Arc::from_raw(self.session.as_ptr()) };

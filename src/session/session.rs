@@ -141,6 +141,12 @@ impl Session {
         Counting::new(&*self.region, self.index)
     }
 
+    /// Lets the cell of a slot own a strong count of the session, because it has left zero. The last hold gives it back.
+    pub(crate) fn let_cell_own(self: &Arc<Self>, slot: SlotIndex) {
+        self.tokens.take(slot);
+        std::mem::forget(Arc::clone(self));
+    }
+
     /// This session as the owner of a lock.
     pub(crate) fn owner(&self) -> Owner {
         Owner::new(self.index.0, self.generation.0)
@@ -189,12 +195,6 @@ impl Session {
 
     fn lane(&self, lane: usize) -> Option<&AtomicU32> {
         self.region.session(self.index)?.lanes.get(lane)
-    }
-
-    /// Gives a cell that is not zero its strong count of the session, which comes back when the cell returns to zero.
-    pub(crate) fn lend(self: &Arc<Self>, slot: SlotIndex) {
-        self.tokens.take(slot);
-        std::mem::forget(Arc::clone(self));
     }
 
     /// Whether somebody waits for room. Asked after something was returned.

@@ -170,7 +170,8 @@ impl Grants {
             None => Content::Nothing,
         };
         region.header().granted.fetch_add(1, Ordering::Relaxed);
-        Ok((Granted { object: id.to_bits(), refs: refs.0, warm: u64::from(warm) }, Pending { slot: index, refs }))
+        let granted = Granted { object: id.to_bits(), refs: refs.0, offset, warm: u64::from(warm) };
+        Ok((granted, Pending { slot: index, refs }))
     }
 
     /// Whether an object of this size would have room if there were no other.

@@ -45,12 +45,11 @@ impl<T> Payload<T> {
             .help("its bytes can't be trusted; `sharehold check` says more"));
         }
         let (offset, len) = (slot.offset.load(Ordering::Relaxed), slot.len.load(Ordering::Relaxed));
-        Self::at(region, Offset(offset), len).ok_or_else(|| {
-            Error::new(ErrorKind::Damaged, format!("object {} says that its {len} bytes lie at {offset}", hold.id()))
-        })
+        Self::at(region, Offset(offset), len).ok_or_else(|| damaged(hold, Offset(offset), len))
     }
 
-    fn at(region: &Region, offset: Offset, len: u64) -> Option<Self> {
+    /// The elements in these bytes of the heap, unless they can't be there.
+    pub(crate) fn at(region: &Region, offset: Offset, len: u64) -> Option<Self> {
         let start = if len == 0 { NonNull::dangling() } else { region.payload(offset, len)?.cast::<T>() };
         let size = size_of::<T>().max(1) as u64;
         (start.is_aligned() && len.is_multiple_of(size)).then(|| Self {
@@ -113,6 +112,11 @@ pub(crate) fn store<T: Pod>(words: &[AtomicU64], value: &T) {
         // Relaxed: the flip of the sequence number publishes the copy.
         word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
     }
+}
+
+/// The error for an object that can't have these bytes.
+pub(crate) fn damaged(hold: &Hold, offset: Offset, len: u64) -> Error {
+    Error::new(ErrorKind::Damaged, format!("object {} says that its {len} bytes lie at {}", hold.id(), offset.0))
 }
 
 /// The slot of a held object.

@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use common::served::Served;
 use common::{Actor, eventually, listen, role, say};
 use sharehold::{
     Archive, Array, Backing, Broker, CallScope, ErrorKind, List, Manager, Proxy, Ticket, Value, Weak, check,
@@ -56,7 +57,7 @@ impl Region {
         let tickets = names + pages(number(88) * 256);
         let slots = tickets + pages(number(84) * 64);
         let ledger = slots + pages(objects * 64);
-        let row_map = pages(pages(objects * 8) / PAGE / 8);
+        let row_map = pages((pages(objects * 8) / PAGE).div_ceil(8));
         let row = row_map + pages(objects * 8);
         Self { types, sessions, names, tickets, slots, ledger, row, row_map, heap: ledger + row * count, file }
     }
@@ -104,6 +105,16 @@ fn perform_role() {
     match role.as_str() {
         "work" => work(&arguments[0], arguments[1].parse().expect("a seed")),
         "visit" => visit(&arguments[0]),
+        "serve" => {
+            let mut broker = Broker::builder().name(&arguments[0]).capacity(16 << 20).objects(1000);
+            if arguments[1] == "segment" {
+                broker = broker.backing(Backing::Segment);
+            }
+            match broker.serve_with(|_| say("serving")) {
+                Ok(()) => say("ended"),
+                Err(error) => say(format_args!("{:?}", error.kind())),
+            }
+        }
         other => panic!("there is no role {other}"),
     }
 }
@@ -504,4 +515,53 @@ fn a_segment_that_was_cut_off_is_found_before_it_is_touched() {
         assert_eq!(error.kind(), ErrorKind::Damaged, "{len}: {error}");
     }
     running.stop().expect("in order");
+}
+
+/// Whoever may write a segment may cut it off at any time, which no seal prevents.
+#[test]
+fn a_segment_that_is_cut_off_under_its_broker_loses_what_lay_behind_the_cut_and_nothing_else() {
+    let served = Served::start("shrunk", "segment");
+    let manager = served.manager();
+    let region = Region::of(&served.name);
+    // Small objects lie at the start of the heap, large ones at its end.
+    let small = manager.array(&[1_u64; 8]).expect("room");
+    let large = manager.array(&[2_u64; 1000]).expect("room");
+    manager.publish("small", &small).expect("published");
+    manager.publish("large", &large).expect("published");
+    let broker = manager.stats().expect("stats").broker_pid;
+    region.file.set_len(region.heap + (1 << 20)).expect("cut");
+    // The broker gives it its length again before it does anything else.
+    let findings = check(&served.name).expect("checked").findings;
+    assert!(
+        findings.iter().any(|finding| finding.contains("was cut off") && finding.contains("1 objects")),
+        "{findings:?}"
+    );
+    assert_eq!(manager.lookup::<Array<u64>>("large").expect_err("lost").kind(), ErrorKind::Damaged);
+    assert_eq!(*manager.lookup::<Array<u64>>("small").expect("found").read().expect("read"), [1; 8]);
+    // Zeros, and no SIGBUS.
+    assert_eq!(*large.read().expect("read"), [0; 1000]);
+    for n in 0..100 {
+        let array = manager.array(&[n; 10_000]).expect("room");
+        assert_eq!(array.read().expect("read")[9999], n);
+    }
+    assert_eq!(manager.stats().expect("stats").broker_pid, broker);
+    assert_eq!(manager.stats().expect("stats").damaged, 1);
+}
+
+#[test]
+fn a_broker_whose_tables_were_cut_off_says_so_and_ends_in_order() {
+    for len in [PAGE, 1, 0] {
+        let mut served = Served::start("lost", "segment");
+        let (manager, region) = (served.manager(), Region::of(&served.name));
+        let value = manager.value(1_u8).expect("room");
+        region.file.set_len(len).expect("cut");
+        assert_eq!(manager.value(2_u8).expect_err("lost").kind(), ErrorKind::BrokerGone, "{len}");
+        let broker = served.take();
+        assert_eq!(broker.hear(), "Damaged");
+        broker.end();
+        // What the file has again is zero.
+        drop((value, manager));
+        served.serve("segment");
+        assert_eq!(served.manager().number_of_objects().expect("ours"), 0);
+    }
 }

@@ -157,7 +157,8 @@ impl Facts {
         false
     }
 
-    fn quarantine(&mut self, index: SlotIndex, slot: &Slot, what: String) {
+    /// Takes a slot out of use.
+    pub(super) fn quarantine(&mut self, index: SlotIndex, slot: &Slot, what: String) {
         tracing::error!(slot = index.0, what, "a slot is damaged and out of use until the end of this broker");
         slot.flags.fetch_or(DAMAGED, Ordering::Relaxed);
         self.damaged.insert(index, what);

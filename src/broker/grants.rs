@@ -404,6 +404,23 @@ impl Grants {
         }
     }
 
+    /// The region was cut off at this place and is zero behind it: what had bytes there is out of use. Returns how many objects that were.
+    pub(super) fn lose_bytes(&mut self, at: u64) -> u32 {
+        let (region, heap) = (Arc::clone(&self.region), self.region.map().heap);
+        let before = self.facts.damaged();
+        for (index, content) in (0..).map(SlotIndex).zip(&self.contents) {
+            if let Content::Bytes(extent) = content
+                && heap + extent.start + extent.len > at
+                && let Some(slot) = region.slot(index)
+            {
+                self.facts.quarantine(index, slot, "its bytes were cut off with the end of the segment".into());
+            }
+        }
+        let start = at.saturating_sub(heap).min(self.heap.capacity());
+        self.heap.set_absent(Extent { start, len: self.heap.capacity() - start });
+        self.facts.damaged() - before
+    }
+
     /// Slots that are dead, with their `refs`: on the stack, on their way to it, or on a part of it that is lost.
     pub(super) fn dead(&mut self) -> Vec<(SlotIndex, Refs)> {
         self.lost = false;

@@ -400,8 +400,9 @@ impl Manager {
         let place = ticket.verify(self.session.region())?;
         let id = ticket.object();
         // Of a later object in the slot nothing is to be said: the ticket is spent then, and the claim below fails.
-        if self.session.region().id_of(id.slot()) == Some(id) {
-            P::check(self.session.region(), id)?;
+        let is_still_there = || self.session.region().id_of(id.slot()) == Some(id);
+        if is_still_there() {
+            P::check(self.session.region(), id).or_else(|error| if is_still_there() { Err(error) } else { Ok(()) })?;
         }
         match Hold::redeem(&self.session, place, id)? {
             Ok(hold) => P::of(hold),

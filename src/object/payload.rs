@@ -11,6 +11,7 @@ use crate::region::layout::{DAMAGED, Slot};
 use crate::region::{Offset, Region};
 use crate::session::Hold;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::table::words::Words;
 
 /// Where `count` elements of `T` lie. It is valid as long as the region is mapped; who uses it keeps a hold.
 pub(crate) struct Payload<T> {
@@ -44,7 +45,7 @@ impl<T> Payload<T> {
             )
             .help("its bytes can't be trusted; `sharehold check` says more"));
         }
-        let (offset, len) = (slot.offset.load(Ordering::Relaxed), slot.len.load(Ordering::Relaxed));
+        let Words { offset, len, .. } = Words::of(region, hold.id())?;
         Self::at(region, Offset(offset), len).ok_or_else(|| damaged(hold, Offset(offset), len))
     }
 

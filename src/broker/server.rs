@@ -482,6 +482,12 @@ impl Server {
             .map_err(|error| if process::has_descriptors() { error } else { door::no_descriptors() })?;
         self.poller.add(&pidfd, PIDFDS + u64::from(index.0))?;
         let generation = sessions::enter(entry, peer.pid, peer.uid);
+        // What was entered was asked for by its number: it is of the right process only if that has not ended before.
+        if process::has_ended(&pidfd) {
+            self.poller.remove(&pidfd);
+            sessions::set_state(entry, generation, SessionState::Free);
+            return Err(Error::new(ErrorKind::BrokerGone, "the process has ended"));
+        }
         let token = random()?;
         connection.session = Some(index);
         connection.is_first = true;

@@ -33,6 +33,10 @@ impl Served {
         self.broker.take().expect("it serves")
     }
 
+    pub fn put(&mut self, broker: Actor) {
+        self.broker = Some(broker);
+    }
+
     pub fn restart(&mut self) {
         self.kill();
         self.serve(self.backing);

@@ -10,20 +10,21 @@ use parking_lot::Mutex;
 
 use super::watch;
 use crate::broker::child::BrokerChild;
-use crate::control::message::{self, At, Attach, HandBack, Join, Request, Welcome};
+use crate::control::message::{self, At, Attach, GiveBack, HandBack, Join, Request, Take, Welcome};
 use crate::control::{Channel, Connection, PATIENCE, call};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::scope;
 use crate::region::layout::{FINGERPRINT, VERSION};
 use crate::region::region::check_layout;
-use crate::region::{Generation, Region, SessionIndex};
+use crate::region::{Generation, ObjectId, Region, Rights, SessionIndex};
 use crate::session::{Ask, Link, Session};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::fork::ForkToken;
+use crate::table::tickets::TicketPlace;
 
-type Sessions = HashMap<String, (Weak<Session>, Arc<Connections>)>;
+type Sessions = HashMap<(String, Rights), (Weak<Session>, Arc<Connections>)>;
 
-/// The sessions of this process by broker name: connecting twice gives the same one.
+/// The sessions of this process by broker name and rights: connecting twice gives the same one.
 static SESSIONS: LazyLock<Mutex<Sessions>> = LazyLock::new(Mutex::default);
 
 /// The connections of a session. A call takes one out and puts it back, so that no two threads share one; after an error it is not put back.
@@ -32,6 +33,7 @@ pub(super) struct Connections {
     region: Arc<Region>,
     session: SessionIndex,
     generation: Generation,
+    rights: Rights,
     fork: ForkToken,
     /// Proves to the broker that a further connection is of this session. Another broker gives another.
     token: AtomicU64,
@@ -184,7 +186,11 @@ impl Connections {
             reserved: 0,
         };
         let body = [bytemuck::bytes_of(&back)];
-        let answer = connection.call_sending(Request::HandBack, &body, self.region.file(), Some(PATIENCE))?;
+        let answer = match self.rights {
+            Rights::All => connection.call_sending(Request::HandBack, &body, self.region.file(), Some(PATIENCE))?,
+            // What it has can't be written: somebody else hands the region back.
+            Rights::Read => connection.call(Request::HandBack, &body, Some(PATIENCE))?,
+        };
         let welcome: Welcome = message::fixed(answer)?;
         self.token.store(welcome.token, Ordering::Relaxed);
         self.idle.lock().clear();
@@ -238,6 +244,20 @@ impl Link for Line {
         self.0.tell(Request::Deadline, bytemuck::bytes_of(&At { boot_nanos: at }));
     }
 
+    fn take(&self, object: ObjectId, ticket: Option<TicketPlace>) -> Result<()> {
+        let (index, serial) = ticket.map_or((0, 0), |place| (place.index, place.serial));
+        let take = Take { object: object.to_bits(), index, serial, has_ticket: u64::from(ticket.is_some()) };
+        self.0.ask(Request::Take, &[bytemuck::bytes_of(&take)], Some(PATIENCE), |_| Ok(()))
+    }
+
+    fn give_back(&self, object: ObjectId, count: u64) -> Result<()> {
+        let back = GiveBack { object: object.to_bits(), count };
+        // Whatever limits hold where the last proxy is dropped.
+        scope::without_limits(|| {
+            self.0.ask(Request::GiveBack, &[bytemuck::bytes_of(&back)], Some(PATIENCE), |_| Ok(()))
+        })
+    }
+
     fn call(&self, session: &Arc<Session>, ask: Ask<'_>, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         call::outgoing(session, &*self.0, ask, |kind, body| {
             self.0.ask(kind, body, None, |answer| call::read_result(session, answer, read))
@@ -258,38 +278,40 @@ impl Drop for Line {
 }
 
 /// Attaches this process to the broker of this name, or finds the session it has.
-pub(super) fn attach(name: &str) -> Result<(Arc<Session>, Arc<Connections>)> {
+pub(super) fn attach(name: &str, rights: Rights) -> Result<(Arc<Session>, Arc<Connections>)> {
+    let key = (name.to_owned(), rights);
     let mut sessions = SESSIONS.lock();
-    if let Some((session, channel)) = sessions.get(name)
+    if let Some((session, channel)) = sessions.get(&key)
         && let Some(session) = session.upgrade()
         && session.is_ours()
         && (channel.is_connected() || channel.reconnect().is_ok())
     {
         return Ok((session, Arc::clone(channel)));
     }
-    let (session, channel) = attach_anew(name)?;
+    let (session, channel) = attach_anew(name, rights)?;
     sessions.retain(|_, (session, _)| session.strong_count() > 0);
-    sessions.insert(name.to_owned(), (Arc::downgrade(&session), Arc::clone(&channel)));
+    sessions.insert(key, (Arc::downgrade(&session), Arc::clone(&channel)));
     Ok((session, channel))
 }
 
-fn attach_anew(name: &str) -> Result<(Arc<Session>, Arc<Connections>)> {
+fn attach_anew(name: &str, rights: Rights) -> Result<(Arc<Session>, Arc<Connections>)> {
     let mut first = Connection::open(name)?;
-    let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, reserved: 0 };
+    let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, rights: rights as u32 };
     let (body, fd) = first.call_with(Request::Attach, &[bytemuck::bytes_of(&attach)], Some(PATIENCE))?;
     let welcome: Welcome = message::fixed(body)?;
     check_layout(welcome.version, welcome.fingerprint)?;
     let fd = fd.ok_or_else(|| message::protocol("the broker sent no region"))?;
-    let region = Arc::new(Region::received(fd)?);
+    let region = Arc::new(Region::received(fd, rights)?);
     let index =
         SessionIndex(u16::try_from(welcome.session).map_err(|_| message::protocol("a session number is too large"))?);
     let generation = Generation(welcome.generation);
-    let session = Session::new(Arc::clone(&region), index, generation)?;
+    let session = Session::new(Arc::clone(&region), index, generation, rights)?;
     let channel = Arc::new(Connections {
         name: name.to_owned(),
         region,
         session: index,
         generation,
+        rights,
         token: AtomicU64::new(welcome.token),
         reconnecting: Mutex::default(),
         fork: ForkToken::of_this_process()?,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
@@ -20,15 +21,17 @@ use crate::region::{Generation, Region, SessionIndex};
 use crate::session::{Ask, Link, Session};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::fork::ForkToken;
+use crate::sys::place::Place;
 
-type Sessions = HashMap<String, (Weak<Session>, Arc<Connections>)>;
+type Sessions = HashMap<PathBuf, (Weak<Session>, Arc<Connections>)>;
 
-/// The sessions of this process by broker name: connecting twice gives the same one.
+/// The sessions of this process by the sockets of their brokers: connecting twice gives the same one.
 static SESSIONS: LazyLock<Mutex<Sessions>> = LazyLock::new(Mutex::default);
 
 /// The connections of a session. A call takes one out and puts it back, so that no two threads share one; after an error it is not put back.
 pub(super) struct Connections {
     name: String,
+    place: Place,
     region: Arc<Region>,
     session: SessionIndex,
     generation: Generation,
@@ -147,7 +150,7 @@ impl Connections {
         if !self.is_connected() {
             self.reconnect().map_err(gone)?;
         }
-        let mut connection = Connection::open(&self.name).map_err(gone)?;
+        let mut connection = Connection::open(&self.place).map_err(gone)?;
         // Relaxed: a token that is too old is refused.
         let token = self.token.load(Ordering::Relaxed);
         let join = Join { token, session: u32::from(self.session.0), reserved: 0 };
@@ -174,7 +177,7 @@ impl Connections {
         if self.first.lock().is_none() {
             return Err(has_left());
         }
-        let mut connection = Connection::open(&self.name)?;
+        let mut connection = Connection::open(&self.place)?;
         let back = HandBack {
             fingerprint: FINGERPRINT,
             region_id: self.region.header().region_id.load(Ordering::Relaxed),
@@ -259,22 +262,32 @@ impl Drop for Line {
 
 /// Attaches this process to the broker of this name, or finds the session it has.
 pub(super) fn attach(name: &str) -> Result<(Arc<Session>, Arc<Connections>)> {
+    let place = Place::of(name)?;
     let mut sessions = SESSIONS.lock();
-    if let Some((session, channel)) = sessions.get(name)
+    if let Some((session, channel)) = sessions.get(&place.socket_path())
         && let Some(session) = session.upgrade()
         && session.is_ours()
         && (channel.is_connected() || channel.reconnect().is_ok())
     {
         return Ok((session, Arc::clone(channel)));
     }
-    let (session, channel) = attach_anew(name)?;
+    let (session, channel) = attach_anew(name, &place)?;
     sessions.retain(|_, (session, _)| session.strong_count() > 0);
-    sessions.insert(name.to_owned(), (Arc::downgrade(&session), Arc::clone(&channel)));
+    sessions.insert(place.socket_path(), (Arc::downgrade(&session), Arc::clone(&channel)));
     Ok((session, channel))
 }
 
-fn attach_anew(name: &str) -> Result<(Arc<Session>, Arc<Connections>)> {
-    let mut first = Connection::open(name)?;
+/// The session of this process with a region, if it has one, wherever its broker is.
+pub(super) fn attached_to(region_id: u64) -> Option<(Arc<Session>, Arc<Connections>)> {
+    SESSIONS.lock().values().find_map(|(session, channel)| {
+        let session = session.upgrade().filter(|session| session.is_ours())?;
+        let is_it = session.region().header().region_id.load(Ordering::Relaxed) == region_id;
+        is_it.then(|| (session, Arc::clone(channel)))
+    })
+}
+
+fn attach_anew(name: &str, place: &Place) -> Result<(Arc<Session>, Arc<Connections>)> {
+    let mut first = Connection::open(place)?;
     let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, reserved: 0 };
     let (body, fd) = first.call_with(Request::Attach, &[bytemuck::bytes_of(&attach)], Some(PATIENCE))?;
     let welcome: Welcome = message::fixed(body)?;
@@ -287,6 +300,7 @@ fn attach_anew(name: &str) -> Result<(Arc<Session>, Arc<Connections>)> {
     let session = Session::new(Arc::clone(&region), index, generation)?;
     let channel = Arc::new(Connections {
         name: name.to_owned(),
+        place: place.clone(),
         region,
         session: index,
         generation,

@@ -4,6 +4,7 @@
 //! that fails, and every wait has a limit.
 #![allow(dead_code, unreachable_pub, clippy::expect_used, clippy::panic, reason = "each test binary uses its part")]
 
+pub mod folder;
 pub mod served;
 
 use std::io::{BufRead, BufReader, Write};

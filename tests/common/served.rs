@@ -33,6 +33,10 @@ impl Served {
         self.serve(self.backing);
     }
 
+    pub fn pid(&self) -> u32 {
+        self.broker.as_ref().expect("it serves").pid()
+    }
+
     pub fn manager(&self) -> Manager {
         Manager::connect(&self.name).expect("connected")
     }

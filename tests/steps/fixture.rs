@@ -1,9 +1,13 @@
 //! A broker, and objects that others hold while one dies.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Instant;
+
 use sharehold::{Array, Backing, Broker, List, Manager, MethodError, Proxy, Snapshot, Value, check};
 
 use crate::common::served::Served;
-use crate::common::{eventually, say};
+use crate::common::{PATIENCE, eventually, say};
+use crate::tracer::thread_id;
 
 /// Elements of the board.
 pub(crate) const BOARD: usize = 64;
@@ -21,6 +25,7 @@ pub(crate) fn whole(elements: &[u64]) {
 
 /// Keeps a snapshot.
 #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+#[allow(unreachable_pub, reason = "its generated proxy is as public")]
 pub struct Note {
     text: String,
 }
@@ -53,14 +58,14 @@ impl Note {
 }
 
 /// The role of the broker: a small region, so that all of it can be compared after each instruction.
-pub(crate) fn serve(name: &str, backing: &str, on_ready: impl FnOnce()) {
+pub(crate) fn serve(name: &str, backing: &str) {
     let backing = if backing == "segment" { Backing::Segment } else { Backing::Memfd };
     let broker = Broker::builder().name(name).backing(backing).capacity(4 << 20).class::<Note>();
     let broker = broker.objects(64).sessions(6).tickets(64).names(16).types(16);
     broker
         .serve_with(|_| {
-            on_ready();
             say("serving");
+            say(thread_id());
         })
         .expect("served");
 }
@@ -91,8 +96,9 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    pub(crate) fn new(what: &str, backing: &'static str) -> Self {
-        let served = Served::start(&format!("steps-{}", what.replace(' ', "-")), backing);
+    pub(crate) fn new(backing: &'static str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let served = Served::start(&format!("steps-{}", NUMBER.fetch_add(1, Relaxed)), backing);
         let manager = served.manager();
         let board = manager.array(&canaries(BOARD)).expect("room");
         let blackboard = manager.array(&[0_u64; 64]).expect("room");
@@ -138,8 +144,8 @@ impl Fixture {
             if last.as_ref() == Some(&base.0) { Ok(()) } else { Err(format!("{last:?}\nand not {:?}", base.0)) }
         });
         assert_eq!(check(&self.served.name).expect("checked").findings, Vec::<String>::new());
-        whole(&self.board.read_for(crate::common::PATIENCE).expect("nobody writes"));
-        let blackboard = self.blackboard.read_for(crate::common::PATIENCE).expect("no mark is left");
+        whole(&self.board.read_for(PATIENCE).expect("nobody writes"));
+        let blackboard = self.blackboard.read_for(PATIENCE).expect("no mark is left");
         assert!(blackboard.iter().all(|x| *x == blackboard[0]), "torn: {:?}", &*blackboard);
         let counter = self.counter.get().expect("never waits");
         assert!(counter.iter().all(|x| *x == counter[0]), "torn: {counter:?}");
@@ -151,9 +157,9 @@ pub(crate) struct Base(Census);
 
 /// As `eventually`, and says what is wrong.
 fn eventually_or(what: &str, mut holds: impl FnMut() -> Result<(), String>) {
-    let until = std::time::Instant::now() + crate::common::PATIENCE;
+    let until = Instant::now() + PATIENCE;
     while let Err(wrong) = holds() {
-        assert!(std::time::Instant::now() < until, "in vain: {what}: {wrong}");
+        assert!(Instant::now() < until, "in vain: {what}: {wrong}");
         std::thread::yield_now();
     }
 }

@@ -9,6 +9,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod broker;
 mod client;
 mod fixture;
 mod operations;
@@ -22,8 +23,12 @@ mod walk;
 fn perform_role() {
     let Some((role, arguments)) = common::role() else { return };
     match role.as_str() {
-        "serve" => fixture::serve(&arguments[0], &arguments[1], || ()),
+        "serve" => fixture::serve(&arguments[0], &arguments[1]),
         "client" => client::perform(&arguments[0], &arguments[1], &arguments[2]),
+        "work" => broker::work(&arguments[0]),
+        "hold" => broker::hold(&arguments[0]),
+        "visit" => broker::visit(&arguments[0]),
+        "succeed" => broker::succeed(&arguments[0], &arguments[1]),
         other => panic!("there is no role {other}"),
     }
 }
@@ -72,4 +77,47 @@ client_tests! {
     call_with_a_proxy_as_result "call with a proxy as result",
     leave "leave",
     attach "attach",
+}
+
+/// A test for each thing that a broker does, on a memfd and on a named segment.
+macro_rules! broker_tests {
+    ($($test:ident $work:literal,)*) => {
+        mod a_broker {
+            use crate::broker;
+
+            $(#[test]
+            fn $test() {
+                for backing in ["memfd", "segment"] {
+                    broker::kill_at_every_step($work, backing);
+                }
+            })*
+
+            #[test]
+            fn every_work_of_a_broker_has_its_test() {
+                let known: Vec<&str> = broker::WORKS.iter().map(|work| work.name).collect();
+                assert_eq!(known, [$($work),*]);
+            }
+        }
+    };
+}
+
+broker_tests! {
+    grants "grant",
+    grants_8_kilobytes "grant of 8 KB",
+    frees "free",
+    frees_8_kilobytes "free of 8 KB",
+    frees_a_hosted_object "free of a hosted object",
+    publishes "publish",
+    publishes_over "publish over",
+    unpublishes "unpublish",
+    audits "audit",
+    ends_a_ticket "end of a ticket",
+    attaches_a_client "attach",
+    sweeps "sweep",
+    sweeps_and_audits_after_a_ticket "sweep and audit after a ticket",
+    sweeps_and_audits_after_a_redemption "sweep and audit after a redemption",
+    sweeps_after_a_last_drop "sweep after a last drop",
+    keeps_a_snapshot "call with a snapshot",
+    creates_with_a_snapshot "creation with a snapshot",
+    adopts "adoption",
 }

@@ -53,7 +53,7 @@ fn nothing(_: &Fixture) -> Prepared {
 fn no_rest(_: &Fixture, _: Prepared) {}
 
 /// The board is held, handed over, found and read, as ever.
-fn use_board(fixture: &Fixture, _: &Prepared) {
+pub(crate) fn use_board(fixture: &Fixture, _: &Prepared) {
     let same: Array<u64> = fixture.manager.lookup("board").expect("published");
     drop(fixture.board.clone());
     whole(&fixture.board.read_for(PATIENCE).expect("nobody writes"));
@@ -149,7 +149,7 @@ fn write_blackboard(fixture: &Fixture, _: &Prepared) {
     elements.fill(next);
 }
 
-fn wipe_blackboard(fixture: &Fixture, _: Prepared) {
+pub(crate) fn wipe_blackboard(fixture: &Fixture, _: Prepared) {
     if fixture.blackboard.is_poisoned().expect("known") {
         fixture.blackboard.clear_poison().expect("cleared");
         fixture.blackboard.write_for(PATIENCE).expect("nobody writes").fill(0);

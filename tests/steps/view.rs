@@ -7,14 +7,16 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 const PAGE: usize = 4096;
-/// How much of the heap is looked at, from its start: all that a test of this file puts there.
-const HEAP: usize = 5 * PAGE;
+/// How much of the heap is looked at, from its start, where small objects lie, and from its end, where large ones do: all that these tests put there.
+const SMALL: usize = 2 * PAGE;
+const LARGE: usize = 3 * PAGE;
 
 /// A mapping of a region, and what stood in it when it was last looked at.
 pub(crate) struct View {
     base: *const u8,
     len: usize,
     ranges: Vec<Range<usize>>,
+    sessions: Range<usize>,
     seen: Vec<u8>,
 }
 
@@ -35,7 +37,7 @@ impl View {
         let base =
             unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0) };
         assert_ne!(base, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
-        let mut view = Self { base: base.cast(), len, ranges, seen: vec![0; len] };
+        let mut view = Self { base: base.cast(), len, sessions: ranges[2].clone(), ranges, seen: vec![0; len] };
         view.has_changed();
         view
     }
@@ -55,6 +57,13 @@ impl View {
             }
         }
         changed
+    }
+
+    /// How many sessions there are, as [`View::header`].
+    pub(crate) fn sessions(&self) -> usize {
+        let table = self.sessions.clone();
+        // The low half of the first word is zero in a row that is free.
+        table.step_by(256).filter(|at| self.seen[*at..at + 4] != [0; 4]).count()
     }
 
     /// A word of the header, as it was when this was last asked for changes.
@@ -77,8 +86,10 @@ fn ranges(file: &File) -> Vec<Range<usize>> {
         file.read_exact_at(&mut bytes, at).expect("a header");
         u32::from_le_bytes(bytes) as usize
     };
+    let heap = number(96);
     let (sessions, objects, tickets, names, types) = (number(76), number(80), number(84), number(88), number(92));
-    let mut ranges = vec![Range { start: 0, end: 512 }];
+    let header = 0..512;
+    let mut ranges = Vec::from([header]);
     let mut at = PAGE;
     for (count, size) in [(types, 128), (sessions, 256), (names, 256), (tickets, 64), (objects, 64)] {
         ranges.push(at..at + count * size);
@@ -90,6 +101,6 @@ fn ranges(file: &File) -> Vec<Range<usize>> {
         ranges.extend([at..at + 8, at + PAGE..at + PAGE + objects * 8]);
         at += 2 * PAGE;
     }
-    ranges.push(at..at + HEAP);
+    ranges.extend([at..at + SMALL, at + heap - LARGE..at + heap]);
     ranges
 }

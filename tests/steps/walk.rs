@@ -2,7 +2,7 @@
 //!
 //! A kill between two instructions differs for everybody else from a kill at the instruction before only if shared memory or the state of the kernel has changed in
 //! between: registers and private memory go with the process. So it is enough to kill at these points: before the first instruction; after each instruction that has changed
-//! the region; after each system call that others can see, at once, and once more after all others have done what they do because of it.
+//! the region; after each system call that others can see, at once, and once more when all others have done what they do because of it.
 
 use std::time::Instant;
 
@@ -52,12 +52,23 @@ pub(crate) struct Walk<'w> {
 }
 
 impl Walk<'_> {
-    /// Walks to a point. Without an END mark, what was to be done has been done when the process waits for events and `is_done` says so.
-    pub(crate) fn to(&mut self, point: u64, mut is_done: impl FnMut(&View) -> bool) -> Walked {
+    /// Walks to a point.
+    pub(crate) fn to(&mut self, point: u64, is_done: impl FnMut(&View) -> bool) -> Walked {
+        self.until(|walked| walked.points == point, is_done)
+    }
+
+    /// Walks until there have been so many changes, of an operation that ends with a mark.
+    pub(crate) fn to_change(&mut self, changes: u64) {
+        let walked = self.until(|walked| walked.changes == changes, |_| false);
+        assert!(walked.reached, "there are only {} changes", walked.changes);
+    }
+
+    /// Without an END mark, what was to be done has been done when the thread asks for more to do and `is_done` says so.
+    fn until(&mut self, is_there: impl Fn(&Walked) -> bool, mut is_done: impl FnMut(&View) -> bool) -> Walked {
         self.settle();
         let mut walked = Walked::default();
         loop {
-            if walked.points == point {
+            if is_there(&walked) {
                 walked.reached = true;
                 return walked;
             }
@@ -73,12 +84,12 @@ impl Walk<'_> {
                 walked.calls += 1;
                 if is_seen(number) || self.which == Which::All {
                     walked.points += 1;
-                    if walked.points == point {
+                    if is_there(&walked) {
                         walked.reached = true;
                         return walked;
                     }
-                    self.settle();
-                    walked.points += 1;
+                    let changed = self.settle();
+                    walked.points += u64::from(changed || wakes(number));
                 }
                 continue;
             }
@@ -88,8 +99,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Waits until all others sleep.
-    fn settle(&mut self) {
+    /// Waits until all others sleep. Returns whether anything has changed.
+    fn settle(&mut self) -> bool {
         let until = Instant::now() + PATIENCE;
         // Twice: one may have woken another behind this one's back.
         let mut quiet = 0;
@@ -102,12 +113,31 @@ impl Walk<'_> {
                 std::thread::yield_now();
             }
         }
-        self.view.has_changed();
+        self.view.has_changed()
     }
 }
 
+/// Whether others may do something because of a system call that can't be seen in the region.
+fn wakes(number: u64) -> bool {
+    matches!(
+        number as i64,
+        libc::SYS_sendto
+            | libc::SYS_sendmsg
+            | libc::SYS_write
+            | libc::SYS_close
+            | libc::SYS_shutdown
+            | libc::SYS_futex
+            | libc::SYS_connect
+            | libc::SYS_listen
+    )
+}
+
+/// Whether a thread of a broker asks for more to do.
 fn waits_for_events(number: u64) -> bool {
-    matches!(number as i64, libc::SYS_epoll_wait | libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2)
+    matches!(
+        number as i64,
+        libc::SYS_epoll_wait | libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 | libc::SYS_recvfrom | libc::SYS_recvmsg
+    )
 }
 
 /// Whether a system call does something outside of its process, as far as this library makes it.

@@ -25,7 +25,16 @@ impl Served {
     }
 
     pub fn kill(&mut self) {
-        self.broker.take().expect("it serves").kill();
+        self.take().kill();
+    }
+
+    /// The process, which is to end by itself.
+    pub fn take(&mut self) -> Actor {
+        self.broker.take().expect("it serves")
+    }
+
+    pub fn put(&mut self, broker: Actor) {
+        self.broker = Some(broker);
     }
 
     pub fn restart(&mut self) {

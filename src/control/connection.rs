@@ -33,7 +33,7 @@ impl Connection {
                 ErrorKind::BrokerNotFound,
                 format!("the broker is dead: nobody listens at {}", path.display()),
             )
-            .help("start it again: a new broker of this name cleans up")
+            .help("start it again: the new one takes over what its clients, or a named segment, still have")
             .caused_by(error),
             io::ErrorKind::PermissionDenied => {
                 Error::new(ErrorKind::Refused, format!("the broker at {} is user {owner}'s alone", path.display()))

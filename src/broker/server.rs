@@ -212,20 +212,9 @@ impl Server {
 
     /// Serves until told to stop.
     pub(super) fn run(mut self) -> Result<()> {
-        while !self.stopping {
-            // Memory goes back to the system in small pieces, when nobody asks for anything.
-            let idle = if self.host.books().cool() { Some(Duration::ZERO) } else { self.until_next_deadline() };
-            for ready in self.poller.wait(idle)? {
-                self.handle(ready);
-            }
-            self.serve_line();
-            self.expire_waiting();
-            self.expire_tickets();
-            self.expire_replies();
-            self.expire_expecting();
-            self.expire_strangers();
-            self.audit_due();
-            self.look_for_lost();
+        let ended = self.serve_all();
+        if let Err(error) = &ended {
+            tracing::error!(%error, "the broker can't go on");
         }
         for connection in self.connections.values_mut() {
             let _ = connection.flush();
@@ -238,6 +227,27 @@ impl Server {
         self.region.header().broker_state.store(BrokerState::Stopped as u32, Ordering::Release);
         structure::release(&self.session);
         tracing::info!(broker = %self.claim.socket_path().display(), "stopped");
+        ended
+    }
+
+    fn serve_all(&mut self) -> Result<()> {
+        while !self.stopping {
+            // Memory goes back to the system in small pieces, when nobody asks for anything.
+            let idle = if self.host.books().cool() { Some(Duration::ZERO) } else { self.until_next_deadline() };
+            let ready = self.poller.wait(idle)?;
+            self.mend_length()?;
+            for ready in ready {
+                self.handle(ready);
+            }
+            self.serve_line();
+            self.expire_waiting();
+            self.expire_tickets();
+            self.expire_replies();
+            self.expire_expecting();
+            self.expire_strangers();
+            self.audit_due();
+            self.look_for_lost();
+        }
         Ok(())
     }
 
@@ -472,6 +482,12 @@ impl Server {
             .map_err(|error| if process::has_descriptors() { error } else { door::no_descriptors() })?;
         self.poller.add(&pidfd, PIDFDS + u64::from(index.0))?;
         let generation = sessions::enter(entry, peer.pid, peer.uid);
+        // What was entered was asked for by its number: it is of the right process only if that has not ended before.
+        if process::has_ended(&pidfd) {
+            self.poller.remove(&pidfd);
+            sessions::set_state(entry, generation, SessionState::Free);
+            return Err(Error::new(ErrorKind::BrokerGone, "the process has ended"));
+        }
         let token = random()?;
         connection.session = Some(index);
         connection.is_first = true;
@@ -520,10 +536,7 @@ impl Server {
             return Err(Error::new(ErrorKind::Refused, "a new broker of this name has begun with an empty region")
                 .help("what is held can still be read; connect again for the rest"));
         }
-        let region = Region::of_descriptor(descriptor)?;
-        if !region.is_sealed() {
-            return Err(Error::new(ErrorKind::Refused, "the region that was handed back is not a sealed memfd"));
-        }
+        let region = Region::handed_back(descriptor)?;
         adopt::is_adoptable(&region, self.session.broker_name())?;
         let estate = Estate::take_over(Arc::new(region), &self.classes, Arc::clone(&self.mailbox))?;
         self.callers = Callers::new(&estate.host, Arc::clone(&self.mailbox));

@@ -8,7 +8,7 @@ use crate::region::{Generation, SessionIndex, SlotIndex};
 use crate::session::Session;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Owner, RobustLock};
-use crate::table::counting::{READER, SessionState};
+use crate::table::counting::{READERS, SessionState};
 use crate::table::{sessions, tickets};
 
 /// Sweeps a session that has ended and makes its number free for another. Returns the slots that the session was
@@ -73,7 +73,7 @@ pub(super) fn release_locks(slot: &Slot, dead: Owner, count: u64) {
         // A value is whole whoever dies; anything else may be half changed.
         lock.take_from(dead, slot.kind.load(Ordering::Relaxed) != Kind::Value as u32);
     }
-    if count >= READER {
+    if count & READERS != 0 {
         readers_changed(slot);
     }
 }

@@ -280,7 +280,7 @@ fn attach_anew(name: &str) -> Result<(Arc<Session>, Arc<Connections>)> {
     let welcome: Welcome = message::fixed(body)?;
     check_layout(welcome.version, welcome.fingerprint)?;
     let fd = fd.ok_or_else(|| message::protocol("the broker sent no region"))?;
-    let region = Arc::new(Region::of_descriptor(fd)?);
+    let region = Arc::new(Region::received(fd)?);
     let index =
         SessionIndex(u16::try_from(welcome.session).map_err(|_| message::protocol("a session number is too large"))?);
     let generation = Generation(welcome.generation);

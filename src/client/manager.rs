@@ -204,10 +204,10 @@ impl Manager {
     pub fn value<T: Shareable>(&self, value: T) -> Result<Value<T>> {
         let len = 2 * 8 * copy_words::<T>() as u64;
         let create = create::of::<T>(Kind::Value, len, align_of::<T>().max(8) as u64);
-        let hold = create::create(&self.session, &*self.channel, &create, self.room)?;
-        let words: Payload<AtomicU64> = Payload::of(&hold)?;
-        payload::store(words.words(&hold), &value);
-        <Value<T> as crate::object::proxy::sealed::Typed>::of(hold)
+        let created = create::create(&self.session, &*self.channel, &create, self.room)?;
+        let words: Payload<AtomicU64> = created.payload()?;
+        payload::store(words.words(&created.hold), &value);
+        <Value<T> as crate::object::proxy::sealed::Typed>::of(created.hold)
     }
 
     /// Shares a copy of a slice.
@@ -292,8 +292,8 @@ impl Manager {
             len: bytes.len() as u64,
             align: align_of::<T::Archived>().max(16) as u64,
         };
-        let hold = create::create(&self.session, &*self.channel, &create, self.room)?;
-        let place: Payload<u8> = Payload::of(&hold)?;
+        let created = create::create(&self.session, &*self.channel, &create, self.room)?;
+        let (place, hold): (Payload<u8>, Hold) = (created.payload()?, created.hold);
         // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
         unsafe { place.slice_mut() }.copy_from_slice(&bytes);
         // Release: whoever sees the mark sees the bytes.
@@ -400,8 +400,9 @@ impl Manager {
         let place = ticket.verify(self.session.region())?;
         let id = ticket.object();
         // Of a later object in the slot nothing is to be said: the ticket is spent then, and the claim below fails.
-        if self.session.region().id_of(id.slot()) == Some(id) {
-            P::check(self.session.region(), id)?;
+        let is_still_there = || self.session.region().id_of(id.slot()) == Some(id);
+        if is_still_there() {
+            P::check(self.session.region(), id).or_else(|error| if is_still_there() { Err(error) } else { Ok(()) })?;
         }
         match Hold::redeem(&self.session, place, id)? {
             Ok(hold) => P::of(hold),

@@ -38,7 +38,7 @@ impl Connection {
                 ErrorKind::BrokerNotFound,
                 format!("the broker '{name}' is dead: nobody listens at {}", path.display()),
             )
-            .help("start it again: a new broker of this name cleans up")
+            .help("start it again: the new one takes over what its clients, or a named segment, still have")
             .caused_by(error),
             _ => Error::os(format!("connect to {}", path.display()), error),
         })?;

@@ -177,6 +177,8 @@ pub(crate) struct Granted {
     pub(crate) object: u64,
     /// The word that the client swaps to claim the grant.
     pub(crate) refs: u64,
+    /// Where its bytes are: the slot says so too, but anybody may have changed it.
+    pub(crate) offset: u64,
     /// 1 if the memory is there already and need not be reserved.
     pub(crate) warm: u64,
 }

@@ -1,6 +1,6 @@
 //! Reading and writing an array in place while others do.
 //!
-//! Readers are listed as holders are: in the high half of the own ledger cell. A reader announces itself and looks at the lock; a writer
+//! Readers are listed as holders are: in the own ledger cell. A reader announces itself and looks at the lock; a writer
 //! takes the lock and looks at the readers, with a full fence between the two on both sides, so that one of them sees the other (R19). Whoever dies
 //! is taken off the list with its row; a dead writer's lock is marked poisoned and given on.
 
@@ -18,11 +18,13 @@ use crate::sync::RobustLock;
 use crate::sync::atomic::{AtomicU32, Ordering, fence};
 use crate::sys::{futex, process};
 use crate::table::Counts;
-use crate::table::counting::{READER, SessionState};
+use crate::table::counting::{READER, READERS, SessionState, readers};
 use crate::table::sessions;
 
 /// How long a writer sleeps before it looks for itself whether the readers live.
 const SLICE: Duration = Duration::from_millis(100);
+/// Most read guards of a process on one array: half of what a cell can count, so that no race of threads overflows.
+const MOST_READERS: u32 = 1 << 15;
 /// How often the readers are looked at before sleeping.
 const SPINS: u32 = 100;
 
@@ -88,7 +90,11 @@ impl<'h> ObjectLock<'h> {
         let deadline = deadline(timeout);
         let session = self.hold.session();
         loop {
-            self.hold.cell().fetch_add(READER, Ordering::Relaxed);
+            let before = self.hold.cell().fetch_add(READER, Ordering::Relaxed);
+            if readers(before) >= MOST_READERS {
+                self.hold.cell().fetch_sub(READER, Ordering::Relaxed);
+                return Err(too_many(self.hold));
+            }
             // Pairs with the fence in `begin_writing`.
             fence(Ordering::SeqCst);
             if self.word().owner().is_none() {
@@ -164,7 +170,7 @@ impl<'h> ObjectLock<'h> {
             |session| {
                 // Acquire: pairs with the release in `end_reading`.
                 let reads = Counts::cell(region, session, self.hold.slot())
-                    .is_some_and(|cell| cell.load(Ordering::Acquire) >= READER);
+                    .is_some_and(|cell| cell.load(Ordering::Acquire) & READERS != 0);
                 reads
                     && sessions::read(region, session).is_some_and(|record| {
                         record.state != SessionState::Free
@@ -189,6 +195,11 @@ fn timed_out(what: &str, hold: &Hold, timeout: Option<Duration>) -> Error {
     let waited = timeout.unwrap_or_default();
     Error::new(ErrorKind::Timeout, format!("waited {waited:?} for {what} {}", hold.id()))
         .help("`sharehold inspect` shows who holds it")
+}
+
+fn too_many(hold: &Hold) -> Error {
+    let what = format!("object {} has {MOST_READERS} read guards in this process, and can't have more", hold.id());
+    Error::new(ErrorKind::InvalidArgument, what).help("let go of some")
 }
 
 pub(crate) fn sealed(hold: &Hold) -> Error {

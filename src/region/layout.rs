@@ -243,7 +243,8 @@ shared_struct! {
         52 seq: AtomicU32,
         /// [`SEALED`], [`FILLED`], [`DAMAGED`].
         56 flags: AtomicU32,
-        60 reserved: AtomicU32,
+        /// Of what the broker has written here: see `table/words.rs`.
+        60 digest: AtomicU32,
     }
 }
 

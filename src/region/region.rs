@@ -120,14 +120,23 @@ impl Region {
         self.memory.own_segment();
     }
 
-    /// See [`Memory::is_sealed`].
-    pub(crate) fn is_sealed(&self) -> bool {
-        self.memory.is_sealed()
+    /// Maps a region that came over a socket.
+    pub(crate) fn received(fd: OwnedFd) -> Result<Self> {
+        Self::open(Memory::received(fd)?)
     }
 
-    /// Maps a region that came over a socket.
-    pub(crate) fn of_descriptor(fd: OwnedFd) -> Result<Self> {
-        Self::open(Memory::of_descriptor(fd)?)
+    /// Maps a memfd that a client of a dead broker has kept.
+    pub(crate) fn handed_back(fd: OwnedFd) -> Result<Self> {
+        Self::open(Memory::received_sealed(fd)?)
+    }
+
+    /// See [`Memory::mend_length`]. What was cut off counts as not reserved.
+    pub(crate) fn mend_length(&self) -> Result<Option<u64>> {
+        let cut = self.memory.mend_length()?;
+        if let Some(at) = cut {
+            self.presence.remove(at, self.map.end.saturating_sub(at));
+        }
+        Ok(cut)
     }
 
     pub(crate) fn map(&self) -> &Map {

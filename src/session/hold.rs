@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::Session;
 use crate::error::Result;
 use crate::region::{ObjectId, SlotIndex};
-use crate::sync::atomic::AtomicU64;
-use crate::table::counting::{release, retain};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::table::counting::{is_consistent, release, retain};
 use crate::table::refs::Refs;
 use crate::table::tickets::{self, Refused, Terms, TicketPlace};
 
@@ -124,8 +124,11 @@ impl Hold {
     /// The cell has returned to zero.
     #[cold]
     fn last(&self) {
-        if !self.session().tokens.give_back(self.slot()) {
-            tracing::error!(object = %self.id, "the count of this process's proxies is damaged");
+        // What was damaged, or swept because the broker has ended the session, may be zero too early: then there are other holds, and the session must outlive them.
+        // Acquire: pairs with the sweep, which marks the session before it empties the cells.
+        let is_whole = is_consistent(self.cell().load(Ordering::Acquire)) && self.session().is_attached();
+        if !is_whole || !self.session().tokens.give_back(self.slot()) {
+            tracing::error!(object = %self.id, "the count of this process's proxies is damaged, or its session has ended");
             return self.session().check(self.id);
         }
         // SAFETY: takes back the strong count that the cell owned; the session lives at least until `session` is dropped.

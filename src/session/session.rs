@@ -10,6 +10,7 @@ use crate::region::{Generation, ObjectId, Region, SessionIndex, SlotIndex};
 use crate::sync::Owner;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sys::fork::ForkToken;
+use crate::table::counting::SessionState;
 use crate::table::{Counting, sessions};
 
 /// A way to the broker, as far as the layers below the control channel need one. It ends with the session.
@@ -126,6 +127,14 @@ impl Session {
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {
         self.token.is_ours()
+    }
+
+    /// Whether the region says that this session is active: the broker has not ended it.
+    pub(super) fn is_attached(&self) -> bool {
+        self.region.session(self.index).is_some_and(|entry| {
+            let state = entry.state.load(Ordering::Acquire);
+            sessions::generation(state) == self.generation && SessionState::of_word(state) == SessionState::Active
+        })
     }
 
     /// An error in a forked child.

@@ -51,8 +51,26 @@ impl Memory {
         Self::of_descriptor(fd)
     }
 
-    /// Maps what another process sent.
-    pub(crate) fn of_descriptor(fd: OwnedFd) -> Result<Self> {
+    /// Maps what another process sent: a sealed memfd, or a file that has a name, as a segment does. Any other could be cut off under the hands of whoever maps it.
+    pub(crate) fn received(fd: OwnedFd) -> Result<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let file = File::from(fd);
+        let metadata = file.metadata().map_err(|error| Error::os("look at the region's file", error))?;
+        if !is_sealed(&file) && (metadata.nlink() == 0 || !metadata.is_file()) {
+            return Err(Error::new(ErrorKind::Refused, "the region's file is neither a sealed memfd nor a segment"));
+        }
+        Self::of_descriptor(file.into())
+    }
+
+    /// As [`Memory::received`], but nothing else than a memfd that can neither shrink nor grow, so that no touch of it can fail for the file's end.
+    pub(crate) fn received_sealed(fd: OwnedFd) -> Result<Self> {
+        if !is_sealed(&fd) {
+            return Err(Error::new(ErrorKind::Refused, "what was handed back is not a sealed memfd"));
+        }
+        Self::of_descriptor(fd)
+    }
+
+    fn of_descriptor(fd: OwnedFd) -> Result<Self> {
         let file = File::from(fd);
         let len = file.metadata().map_err(|error| Error::os("look at the region's file", error))?.len();
         let size = usize::try_from(len)
@@ -88,10 +106,21 @@ impl Memory {
         }
     }
 
-    /// Whether the file is a memfd that can neither shrink nor grow, so that no touch of it can fail for the file's end.
-    pub(crate) fn is_sealed(&self) -> bool {
-        rustix::fs::fcntl_get_seals(&self.file)
-            .is_ok_and(|seals| seals.contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL))
+    /// Gives the file its length again if somebody has cut it off: from there on it is zero. Returns where that was. A memfd is sealed against it.
+    ///
+    /// # Errors
+    /// `Damaged` if the file stays cut off: what lies behind its end must not be touched any more.
+    pub(crate) fn mend_length(&self) -> Result<Option<u64>> {
+        let Mapping::Segment(_) = &self.mapping else { return Ok(None) };
+        let lost = |error: &dyn std::fmt::Display| {
+            Error::new(ErrorKind::Damaged, format!("the segment was cut off and stays so: {error}"))
+        };
+        let len = self.file.metadata().map_err(|error| lost(&error))?.len();
+        if len >= self.len {
+            return Ok(None);
+        }
+        self.file.set_len(self.len).map_err(|error| lost(&error))?;
+        Ok(Some(len))
     }
 
     /// Maps an existing segment of this user, without becoming its owner.
@@ -217,6 +246,11 @@ impl Memory {
             tracing::debug!(%error, "the region stays in core dumps");
         }
     }
+}
+
+fn is_sealed(file: impl AsFd) -> bool {
+    rustix::fs::fcntl_get_seals(file)
+        .is_ok_and(|seals| seals.contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL))
 }
 
 fn no_memory(len: u64, error: rustix::io::Errno) -> Error {

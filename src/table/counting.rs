@@ -8,12 +8,15 @@ use crate::region::{ObjectId, SessionIndex, SlotIndex};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::table::refs::{MOST_PINS, Refs};
 
-/// One proxy in a ledger cell.
-pub(crate) const PROXY: u64 = 1;
+/// One proxy in a ledger cell: it is counted twice, the second time in the last 16 bits, where what does not fit falls off the word. A cell whose two counts differ was damaged.
+pub(crate) const PROXY: u64 = 1 | 1 << SECOND_AT;
+const SECOND_AT: u32 = 48;
 /// One read guard in a ledger cell.
 pub(crate) const READER: u64 = 1 << 32;
 /// The low half of a cell: proxies.
 pub(crate) const PROXIES: u64 = READER - 1;
+/// The third quarter of a cell: read guards.
+pub(crate) const READERS: u64 = (1 << SECOND_AT) - READER;
 /// A cell that has reached this stays above it: the object lives until its session ends. Half of what fits, so that no race of threads overflows.
 pub(super) const SATURATED: u64 = 1 << 31;
 
@@ -59,12 +62,27 @@ pub(crate) trait Counts {
     fn clear_payload(&self, _slot: SlotIndex) {}
 }
 
+/// How many proxies a cell counts.
+pub(crate) fn proxies(cell: u64) -> u32 {
+    (cell & PROXIES) as u32
+}
+
+/// How many read guards.
+pub(crate) fn readers(cell: u64) -> u32 {
+    ((cell & READERS) / READER) as u32
+}
+
+/// Whether both counts of the proxies say the same: each change of a cell is of both.
+pub(crate) fn is_consistent(cell: u64) -> bool {
+    cell as u16 == (cell >> SECOND_AT) as u16
+}
+
 /// Adds a proxy to a cell that has one already: the whole of a clone.
 #[inline]
 pub(crate) fn retain(cell: &AtomicU64) {
     // Relaxed: the proxy that is cloned keeps the object alive, nothing is published.
     let before = cell.fetch_add(PROXY, Ordering::Relaxed);
-    if before & PROXIES >= SATURATED - PROXY {
+    if before & PROXIES >= SATURATED - 1 {
         saturate(cell, before);
     }
 }
@@ -79,7 +97,7 @@ pub(crate) fn release(cell: &AtomicU64) -> bool {
         cell.fetch_add(PROXY, Ordering::Relaxed);
         return false;
     }
-    before & PROXIES == PROXY
+    before & PROXIES == 1
 }
 
 /// The way above [`SATURATED`] is longer than threads that are just releasing can go back, and is gone once.
@@ -88,8 +106,8 @@ const MARGIN: u64 = 1 << 20;
 /// After an addition that reached the limit or was made above it.
 #[cold]
 fn saturate(cell: &AtomicU64, before: u64) {
-    if before & PROXIES == SATURATED - PROXY {
-        cell.fetch_add(MARGIN, Ordering::Relaxed);
+    if before & PROXIES == SATURATED - 1 {
+        cell.fetch_add(MARGIN.wrapping_mul(PROXY), Ordering::Relaxed);
     } else {
         cell.fetch_sub(PROXY, Ordering::Relaxed);
     }
@@ -106,7 +124,7 @@ impl<'t, C: Counts> Counting<'t, C> {
         Self { table, me }
     }
 
-    /// First half of taking: sets the hint, then counts, before `refs` is looked at. Returns whether the session had no proxy before.
+    /// First half of taking: sets the hint, then counts, before `refs` is looked at. Returns whether the session had no proxy before, as far as the cell can tell.
     /// `cell` is the own cell, reserved.
     pub(crate) fn announce(&self, words: &SlotWords<'_>, cell: &AtomicU64) -> bool {
         let bit = 1 << (self.me.0 % 64);
@@ -115,10 +133,10 @@ impl<'t, C: Counts> Counting<'t, C> {
             words.holders.fetch_or(bit, Ordering::Relaxed);
         }
         let before = cell.fetch_add(PROXY, Ordering::Relaxed);
-        if before & PROXIES >= SATURATED - PROXY {
+        if before & PROXIES >= SATURATED - 1 {
             saturate(cell, before);
         }
-        before & PROXIES == 0
+        before & PROXIES == 0 || !is_consistent(before)
     }
 
     /// Second half of taking: moves the epoch if the object is live and of this generation.

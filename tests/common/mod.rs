@@ -72,6 +72,11 @@ impl Actor {
         }
     }
 
+    /// What the role says within a time; `None` if it says nothing.
+    pub fn hear_within(&self, time: Duration) -> Option<String> {
+        self.lines.recv_timeout(time).ok()
+    }
+
     /// Tells the role a line.
     pub fn tell(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("not ended");

@@ -25,12 +25,31 @@ impl Served {
     }
 
     pub fn kill(&mut self) {
-        self.broker.take().expect("it serves").kill();
+        self.take().kill();
+    }
+
+    /// The process, which is to end by itself.
+    pub fn take(&mut self) -> Actor {
+        self.broker.take().expect("it serves")
+    }
+
+    pub fn put(&mut self, broker: Actor) {
+        self.broker = Some(broker);
     }
 
     pub fn restart(&mut self) {
         self.kill();
         self.serve(self.backing);
+    }
+
+    pub fn broker(&mut self) -> &mut Actor {
+        self.broker.as_mut().expect("it serves")
+    }
+
+    /// Kills the broker and starts one in another role, which is not waited for.
+    pub fn replace(&mut self, role: &str) {
+        self.kill();
+        self.broker = Some(Actor::start(role, &[&self.name, self.backing]));
     }
 
     pub fn manager(&self) -> Manager {

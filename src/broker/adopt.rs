@@ -13,7 +13,7 @@ use super::sweep::{release_locks, sweep};
 use crate::class::ClassTable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::layout::BrokerState;
-use crate::region::{Generation, Region, Rights, SessionIndex, SlotIndex};
+use crate::region::{Backing, Generation, Region, Rights, SessionIndex, SlotIndex};
 use crate::session::Session;
 use crate::sync::Owner;
 use crate::sync::atomic::Ordering;
@@ -45,10 +45,17 @@ pub(super) struct Living {
 
 /// The segment that a dead broker of this name has left, if its objects may still be alive. One that is of no use is removed. The name is claimed, so no living
 /// broker has it.
-pub(super) fn abandoned_segment(name: &str) -> Result<Option<Region>> {
+pub(super) fn abandoned_segment(name: &str, wanted: Backing) -> Result<Option<Region>> {
     let segment = place::segment_name(name);
-    if !place::segment_exists(&segment)? {
-        return Ok(None);
+    match place::open_segment(&segment) {
+        Ok(Some(_)) => {}
+        Ok(None) => return Ok(None),
+        // Whoever has put something else there keeps nobody from having a broker that needs no segment.
+        Err(error) if wanted == Backing::Memfd => {
+            tracing::warn!(%error, "what stands where a segment would be is left alone");
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
     }
     let opened = Memory::open_segment(&segment)
         .and_then(Region::open)

@@ -158,6 +158,9 @@ fn serve_parent(role: &str) -> i32 {
     let Ok(stdin) = std::io::stdin().as_fd().try_clone_to_owned() else { return 1 };
     let mut lifeline = UnixStream::from(stdin);
     let server = role.parse::<Config>().and_then(|config| {
+        if !config.debuggable {
+            process::refuse_tracers();
+        }
         let mut server = Server::new(&config, &classes_of_this_program(&config.classes)?)?;
         server
             .stop_on(lifeline.as_fd().try_clone_to_owned().map_err(|error| Error::os("keep a descriptor", error))?)?;

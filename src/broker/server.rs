@@ -29,10 +29,10 @@ use crate::region::region::check_layout;
 use crate::region::{Backing, Generation, ObjectId, Region, Rights, SessionIndex, SlotIndex};
 use crate::session::Session;
 use crate::sync::atomic::Ordering;
+use crate::sys::claim::Claim;
 use crate::sys::memory::Memory;
-use crate::sys::place::{self, Claim};
 use crate::sys::poller::{Poller, Ready};
-use crate::sys::{clock, process, socket};
+use crate::sys::{clock, place, process, socket};
 use crate::table::counting::SessionState;
 use crate::table::tickets::LiveTicket;
 use crate::table::{names, sessions, tickets};
@@ -101,6 +101,7 @@ pub(super) struct Server {
     pub(super) session: Arc<Session>,
     pub(super) host: Arc<Host>,
     classes: Vec<Arc<ClassTable>>,
+    pub(super) config: Config,
     callers: Arc<Callers>,
     mailbox: Arc<Mailbox>,
     pub(super) poller: Poller,
@@ -137,12 +138,12 @@ impl Server {
     /// Claims the name, makes the region or takes over that of a dead broker, and listens.
     pub(super) fn new(config: &Config, classes: &[Arc<ClassTable>]) -> Result<Self> {
         config.check()?;
-        let claim = Claim::take(&config.name)?;
+        let claim = Claim::take(&config.name, config.is_for_others())?;
         if config.fresh {
             place::remove_segment(&place::segment_name(&config.name))?;
         }
         let mailbox = Arc::new(Mailbox::new()?);
-        let abandoned = adopt::abandoned_segment(&config.name)?;
+        let abandoned = adopt::abandoned_segment(&config.name, config.backing)?;
         // Of a memfd nothing is left but what clients have: they hand it back.
         let is_expecting = !config.fresh && claim.is_successor() && abandoned.is_none();
         let estate = match abandoned {
@@ -158,9 +159,10 @@ impl Server {
             session: estate.session,
             host: estate.host,
             classes: classes.to_vec(),
+            config: config.clone(),
             mailbox,
             poller,
-            door: Door::new(socket::listen(claim.socket_path())?),
+            door: Door::new(socket::listen(claim.socket_path(), config.is_for_others())?),
             stop: Vec::new(),
             connections: HashMap::new(),
             away: HashMap::new(),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
@@ -20,16 +21,18 @@ use crate::region::{Generation, ObjectId, Region, Rights, SessionIndex};
 use crate::session::{Ask, Link, Session};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::fork::ForkToken;
+use crate::sys::place::Place;
 use crate::table::tickets::TicketPlace;
 
-type Sessions = HashMap<(String, Rights), (Weak<Session>, Arc<Connections>)>;
+type Sessions = HashMap<(PathBuf, Rights), (Weak<Session>, Arc<Connections>)>;
 
-/// The sessions of this process by broker name and rights: connecting twice gives the same one.
+/// The sessions of this process by the sockets of their brokers and by rights: connecting twice gives the same one.
 static SESSIONS: LazyLock<Mutex<Sessions>> = LazyLock::new(Mutex::default);
 
 /// The connections of a session. A call takes one out and puts it back, so that no two threads share one; after an error it is not put back.
 pub(super) struct Connections {
     name: String,
+    place: Place,
     region: Arc<Region>,
     session: SessionIndex,
     generation: Generation,
@@ -149,7 +152,7 @@ impl Connections {
         if !self.is_connected() {
             self.reconnect().map_err(gone)?;
         }
-        let mut connection = Connection::open(&self.name).map_err(gone)?;
+        let mut connection = Connection::open(&self.place).map_err(gone)?;
         // Relaxed: a token that is too old is refused.
         let token = self.token.load(Ordering::Relaxed);
         let join = Join { token, session: u32::from(self.session.0), reserved: 0 };
@@ -176,7 +179,7 @@ impl Connections {
         if self.first.lock().is_none() {
             return Err(has_left());
         }
-        let mut connection = Connection::open(&self.name)?;
+        let mut connection = Connection::open(&self.place)?;
         let back = HandBack {
             fingerprint: FINGERPRINT,
             region_id: self.region.header().region_id.load(Ordering::Relaxed),
@@ -279,7 +282,8 @@ impl Drop for Line {
 
 /// Attaches this process to the broker of this name, or finds the session it has.
 pub(super) fn attach(name: &str, rights: Rights) -> Result<(Arc<Session>, Arc<Connections>)> {
-    let key = (name.to_owned(), rights);
+    let place = Place::of(name)?;
+    let key = (place.socket_path(), rights);
     let mut sessions = SESSIONS.lock();
     if let Some((session, channel)) = sessions.get(&key)
         && let Some(session) = session.upgrade()
@@ -288,14 +292,25 @@ pub(super) fn attach(name: &str, rights: Rights) -> Result<(Arc<Session>, Arc<Co
     {
         return Ok((session, Arc::clone(channel)));
     }
-    let (session, channel) = attach_anew(name, rights)?;
+    let (session, channel) = attach_anew(name, &place, rights)?;
     sessions.retain(|_, (session, _)| session.strong_count() > 0);
     sessions.insert(key, (Arc::downgrade(&session), Arc::clone(&channel)));
     Ok((session, channel))
 }
 
-fn attach_anew(name: &str, rights: Rights) -> Result<(Arc<Session>, Arc<Connections>)> {
-    let mut first = Connection::open(name)?;
+/// The session of this process with a region, if it has one, wherever its broker is: rather one that may write.
+pub(super) fn attached_to(region_id: u64) -> Option<(Arc<Session>, Arc<Connections>)> {
+    let sessions = SESSIONS.lock();
+    let found = sessions.values().filter_map(|(session, channel)| {
+        let session = session.upgrade().filter(|session| session.is_ours())?;
+        let is_it = session.region().header().region_id.load(Ordering::Relaxed) == region_id;
+        is_it.then(|| (session, Arc::clone(channel)))
+    });
+    found.min_by_key(|(session, _)| session.only_reads())
+}
+
+fn attach_anew(name: &str, place: &Place, rights: Rights) -> Result<(Arc<Session>, Arc<Connections>)> {
+    let mut first = Connection::open(place)?;
     let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, rights: rights as u32 };
     let (body, fd) = first.call_with(Request::Attach, &[bytemuck::bytes_of(&attach)], Some(PATIENCE))?;
     let welcome: Welcome = message::fixed(body)?;
@@ -308,6 +323,7 @@ fn attach_anew(name: &str, rights: Rights) -> Result<(Arc<Session>, Arc<Connecti
     let session = Session::new(Arc::clone(&region), index, generation, rights)?;
     let channel = Arc::new(Connections {
         name: name.to_owned(),
+        place: place.clone(),
         region,
         session: index,
         generation,

@@ -7,7 +7,7 @@ use rkyv::rancor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::attach::attach;
+use super::attach::{attach, attached_to};
 use super::report::{AuditReport, ClassInfo, ObjectInfo, PublishedName, Stats, TicketInfo};
 use crate::broker::child::BrokerChild;
 use crate::broker::config::{Config, config_setters};
@@ -142,10 +142,11 @@ impl Manager {
         ManagerBuilder { config: Config { name, ..Config::default() }, room: Duration::ZERO, rights: Rights::All }
     }
 
-    /// Joins the broker of this name.
+    /// Joins the broker of this name. A name alone is one of this user's brokers; that of another user, who has allowed it, is named with its directory, as in
+    /// `/srv/lab/prices`.
     ///
     /// # Errors
-    /// `BrokerNotFound`, `LayoutMismatch` with both layouts, `TableFull` if it has no session free.
+    /// `BrokerNotFound`, `Refused` if it is another user's and does not allow this one, `LayoutMismatch` with both layouts, `TableFull` if it has no session free.
     pub fn connect(name: &str) -> Result<Self> {
         let (session, channel) = attach(name, Rights::All)?;
         Ok(Self { session, channel, room: Duration::ZERO })
@@ -657,12 +658,15 @@ impl std::fmt::Debug for Manager {
     }
 }
 
-/// Redeems a ticket in a process that may have nothing but the ticket: connects to the broker that it names.
+/// Redeems a ticket in a process that may have nothing but the ticket: connects to the broker that it names, unless this process is attached to the ticket's region already.
 ///
 /// # Errors
 /// As [`Manager::connect`] and [`Manager::redeem`].
 pub fn redeem<P: Proxy>(ticket: &Ticket) -> Result<P> {
-    Manager::connect(ticket.broker())?.redeem(ticket)
+    match attached_to(ticket.region_id()) {
+        Some((session, channel)) => Manager { session, channel, room: Duration::ZERO }.redeem(ticket),
+        None => Manager::connect(ticket.broker())?.redeem(ticket),
+    }
 }
 
 /// Has the result of a method hosted. For the code that the attribute `class` writes.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::message::{self, Announced, HEAD, Head, LONGEST_BODY, Request};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{place, socket};
+use crate::sys::place::Place;
+use crate::sys::socket;
 
 /// A connection. After an error it is broken: whoever has it drops it, and the broker withdraws what was never claimed.
 #[derive(Debug)]
@@ -23,25 +24,31 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects to the broker of this name.
-    pub(crate) fn open(name: &str) -> Result<Self> {
-        place::check_name(name)?;
-        let path = place::socket_path(name);
+    /// Connects to the broker of a place, if it is one of the user whose place it is.
+    pub(crate) fn open(place: &Place) -> Result<Self> {
+        let (owner, path) = (place.owner()?, place.socket_path());
         let stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::new(
-                ErrorKind::BrokerNotFound,
-                format!("no broker named '{name}' runs: there is no {}", path.display()),
-            )
-            .help("start one with `sharehold serve --name NAME`, or look at SHAREHOLD_DIR")
-            .caused_by(error),
+            io::ErrorKind::NotFound => place.not_found().caused_by(error),
             io::ErrorKind::ConnectionRefused => Error::new(
                 ErrorKind::BrokerNotFound,
-                format!("the broker '{name}' is dead: nobody listens at {}", path.display()),
+                format!("the broker is dead: nobody listens at {}", path.display()),
             )
             .help("start it again: the new one takes over what its clients, or a named segment, still have")
             .caused_by(error),
+            io::ErrorKind::PermissionDenied => {
+                Error::new(ErrorKind::Refused, format!("the broker at {} is user {owner}'s alone", path.display()))
+                    .help("have it started with --allow-uid")
+                    .caused_by(error)
+            }
             _ => Error::os(format!("connect to {}", path.display()), error),
         })?;
+        let peer = socket::peer(&stream)?;
+        if peer.uid != owner {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!("user {} listens at {}, where a broker of user {owner} belongs", peer.uid, path.display()),
+            ));
+        }
         Ok(Self { stream: Arc::new(stream), next_request: 1, timeout: None, sent: Vec::new(), received: Vec::new() })
     }
 

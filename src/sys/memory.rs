@@ -12,6 +12,7 @@ use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, SeekFrom};
 use rustix::mm::Advice;
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
+use super::place;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The unit in which memory is reserved and given back.
@@ -130,19 +131,20 @@ impl Memory {
 
     /// Maps an existing segment of this user, without becoming its owner.
     pub(crate) fn open_segment(name: &str) -> Result<Self> {
+        // First: what is not this user's is not mapped.
+        if place::open_segment(name)?.is_none() {
+            return Err(Error::new(ErrorKind::BrokerNotFound, format!("there is no segment {name}")));
+        }
+        // There, but nothing to map: it was cut off.
         let shmem = ShmemConf::new().os_id(name).open().map_err(|error| {
-            // There, but nothing to map: it was cut off.
-            let is_there = rustix::shm::open(name, rustix::shm::OFlags::RDONLY, Mode::empty()).is_ok();
-            let kind = if is_there { ErrorKind::Damaged } else { ErrorKind::BrokerNotFound };
-            Error::new(kind, format!("cannot open segment {name}: {error}")).caused_by(error)
+            Error::new(ErrorKind::Damaged, format!("cannot open segment {name}: {error}")).caused_by(error)
         })?;
         Self::of_segment(shmem, name)
     }
 
     fn of_segment(shmem: Shmem, name: &str) -> Result<Self> {
-        let fd = rustix::shm::open(name, rustix::shm::OFlags::RDWR, Mode::empty())
-            .map_err(|error| Error::os(format!("open segment {name}"), error))?;
-        let file = File::from(fd);
+        let file = place::open_segment(name)?
+            .ok_or_else(|| Error::new(ErrorKind::Damaged, format!("segment {name} was removed while it was opened")))?;
         let len = file.metadata().map_err(|error| Error::os(format!("look at segment {name}"), error))?.len();
         if len != shmem.len() as u64 {
             return Err(Error::new(ErrorKind::Damaged, format!("segment {name} changed its size while it was opened")));

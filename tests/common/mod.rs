@@ -4,6 +4,7 @@
 //! that fails, and every wait has a limit.
 #![allow(dead_code, unreachable_pub, clippy::expect_used, clippy::panic, reason = "each test binary uses its part")]
 
+pub mod folder;
 pub mod served;
 
 use std::io::{BufRead, BufReader, Write};
@@ -70,6 +71,11 @@ impl Actor {
             Err(RecvTimeoutError::Disconnected) => None,
             Err(error) => panic!("the role says nothing: {error}"),
         }
+    }
+
+    /// What the role says within a time; `None` if it says nothing.
+    pub fn hear_within(&self, time: Duration) -> Option<String> {
+        self.lines.recv_timeout(time).ok()
     }
 
     /// Tells the role a line.

@@ -42,6 +42,16 @@ impl Served {
         self.serve(self.backing);
     }
 
+    pub fn broker(&mut self) -> &mut Actor {
+        self.broker.as_mut().expect("it serves")
+    }
+
+    /// Kills the broker and starts one in another role, which is not waited for.
+    pub fn replace(&mut self, role: &str) {
+        self.kill();
+        self.broker = Some(Actor::start(role, &[&self.name, self.backing]));
+    }
+
     pub fn manager(&self) -> Manager {
         Manager::connect(&self.name).expect("connected")
     }

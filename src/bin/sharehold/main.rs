@@ -12,6 +12,7 @@ mod serve;
 mod size;
 mod stats;
 mod table;
+mod user;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;

@@ -1,0 +1,354 @@
+//! A broker is killed at every step of what it does, and another one takes over.
+
+use std::time::{Duration, Instant};
+
+use sharehold::{Array, Manager, Object, Proxy, TicketOptions, Value};
+
+use crate::client::{self, find};
+use crate::common::{Actor, eventually, listen, say};
+use crate::fixture::{Base, Fixture, NoteProxy, canaries, serve, whole};
+use crate::operations::{Prepared, use_board, wipe_blackboard};
+use crate::report::{Core, Place, Report};
+use crate::tracer::{BEGIN, Tracee, mark, thread_id};
+use crate::view::View;
+use crate::walk::{Walk, Walked, Which};
+
+/// How long the line of one that sleeps already may take to arrive.
+const ON_ITS_WAY: Duration = Duration::from_millis(2);
+const TICKET_LIFE: Duration = Duration::from_millis(60);
+
+/// Something that a broker does.
+pub(crate) struct Work {
+    pub(crate) name: &'static str,
+    /// What the client does before.
+    before: &'static str,
+    begin: Begin,
+    thread: Thread,
+}
+
+/// How it comes to do it.
+enum Begin {
+    /// The client asks for it.
+    Ask(&'static str),
+    /// Another process in this role is killed, which has done what it can.
+    Death,
+    /// Another process is killed after so many changes of an operation.
+    DeathAt(&'static str, u64),
+    /// Another process attaches.
+    Visit,
+    /// The client has done all; time passes.
+    Time,
+    /// It follows one that was killed.
+    Succession,
+}
+
+enum Thread {
+    Loop,
+    Call,
+}
+
+pub(crate) const WORKS: &[Work] = &[
+    Work { name: "grant", before: "", begin: Begin::Ask("create"), thread: Thread::Loop },
+    Work { name: "grant of 8 KB", before: "", begin: Begin::Ask("create 8 KB"), thread: Thread::Loop },
+    Work { name: "free", before: "create", begin: Begin::Ask("drop"), thread: Thread::Loop },
+    Work { name: "free of 8 KB", before: "create 8 KB", begin: Begin::Ask("drop"), thread: Thread::Loop },
+    Work { name: "free of a hosted object", before: "host", begin: Begin::Ask("drop"), thread: Thread::Loop },
+    Work { name: "publish", before: "create", begin: Begin::Ask("publish"), thread: Thread::Loop },
+    Work { name: "publish over", before: "publish", begin: Begin::Ask("publish over"), thread: Thread::Loop },
+    Work { name: "unpublish", before: "publish", begin: Begin::Ask("unpublish"), thread: Thread::Loop },
+    Work { name: "audit", before: "create", begin: Begin::Ask("audit"), thread: Thread::Loop },
+    Work { name: "end of a ticket", before: "ticket", begin: Begin::Time, thread: Thread::Loop },
+    Work { name: "attach", before: "", begin: Begin::Visit, thread: Thread::Loop },
+    Work { name: "sweep", before: "", begin: Begin::Death, thread: Thread::Loop },
+    Work {
+        name: "sweep and audit after a ticket",
+        before: "",
+        begin: Begin::DeathAt("ticket", 3),
+        thread: Thread::Loop,
+    },
+    Work {
+        name: "sweep and audit after a redemption",
+        before: "",
+        begin: Begin::DeathAt("redeem the last use", 6),
+        thread: Thread::Loop,
+    },
+    Work { name: "sweep after a last drop", before: "", begin: Begin::DeathAt("last drop", 3), thread: Thread::Loop },
+    Work { name: "call with a snapshot", before: "host", begin: Begin::Ask("write"), thread: Thread::Call },
+    Work { name: "creation with a snapshot", before: "host", begin: Begin::Ask("host"), thread: Thread::Call },
+    Work { name: "adoption", before: "host", begin: Begin::Succession, thread: Thread::Loop },
+];
+
+/// The role of the client for which the broker works. It lives on.
+pub(crate) fn work(broker: &str) {
+    let manager = Manager::connect(broker).expect("connected");
+    let board: Array<u64> = manager.lookup("board").expect("published");
+    let mut held: Vec<Object> = Vec::new();
+    let mut notes: Vec<NoteProxy> = Vec::new();
+    say("ready");
+    while let Some(line) = listen() {
+        let done = perform(&manager, &board, &line, &mut held, &mut notes);
+        say(done.map_or_else(|error| format!("{:?}", error.kind()), |()| "done".into()));
+    }
+}
+
+fn perform(
+    manager: &Manager,
+    board: &Array<u64>,
+    what: &str,
+    held: &mut Vec<Object>,
+    notes: &mut Vec<NoteProxy>,
+) -> sharehold::Result<()> {
+    let untyped = |array: Array<u64>| manager.redeem::<Object>(&array.ticket()?);
+    match what {
+        "create" => held.push(untyped(manager.array(&canaries(20))?)?),
+        "create 8 KB" => held.push(untyped(manager.array(&canaries(1024))?)?),
+        "host" => notes.push(NoteProxy::new(manager, "first".into())?),
+        "write" => {
+            let note = notes.last().expect("hosted");
+            note.write("second".into())?;
+        }
+        "drop" => {
+            held.clear();
+            notes.clear();
+            manager.stats()?;
+        }
+        "publish" => manager.publish("extra", board)?,
+        "publish over" => manager.publish_over("extra", &manager.array(&canaries(10))?)?,
+        "unpublish" => manager.unpublish("extra")?,
+        "back" => {
+            manager.stats()?;
+        }
+        "audit" => {
+            manager.audit()?;
+        }
+        "ticket" => {
+            board.ticket_with(TicketOptions { uses: 1, deadline: Some(TICKET_LIFE) })?;
+        }
+        // All that it holds is alive and whole; then it lets go.
+        "tidy" => {
+            for object in held.drain(..) {
+                whole(&object.downcast::<Array<u64>>()?.read()?);
+            }
+            for note in notes.drain(..) {
+                let text = note.text()?;
+                assert!(["first", "second"].contains(&text.as_str()), "{text}");
+            }
+            if manager.names()?.iter().any(|name| name.name == "extra") {
+                manager.unpublish("extra")?;
+            }
+        }
+        other => panic!("{other}?"),
+    }
+    Ok(())
+}
+
+/// The role of one that holds all kinds of things.
+pub(crate) fn hold(broker: &str) {
+    let manager = Manager::connect(broker).expect("connected");
+    let board: Array<u64> = manager.lookup("board").expect("published");
+    let blackboard: Array<u64> = manager.lookup("blackboard").expect("published");
+    let counter: Value<[u64; 8]> = manager.lookup("counter").expect("published");
+    let _held = (board.clone(), board.clone(), manager.array(&canaries(30)).expect("room"));
+    let _large = manager.array(&canaries(1024)).expect("room");
+    let _note = NoteProxy::new(&manager, "held".into()).expect("created");
+    let _reads = board.read().expect("nobody writes");
+    let _writes = blackboard.write().expect("nobody writes");
+    let _changes = counter.update(|_| {
+        say("ready");
+        while listen().is_some() {}
+    });
+}
+
+/// The role of one that comes by.
+pub(crate) fn visit(broker: &str) {
+    say("ready");
+    listen();
+    say(Manager::connect(broker).map_or_else(|error| format!("{:?}", error.kind()), |_| "done".into()));
+    while listen().is_some() {}
+}
+
+/// The role of a broker that is traced from its first instruction on.
+pub(crate) fn succeed(name: &str, backing: &str) {
+    say(thread_id());
+    listen();
+    mark(BEGIN);
+    serve(name, backing);
+}
+
+pub(crate) fn kill_at_every_step(work: &str, backing: &'static str) {
+    let work = WORKS.iter().find(|known| known.name == work).expect("known");
+    let Some(which) = Which::asked() else { return };
+    let _core = Core::take();
+    let mut fixture = Fixture::new(backing);
+    // From now on nobody but the worker calls.
+    fixture.served.restart();
+    let worker = Actor::start("work", &[&fixture.served.name]);
+    assert_eq!(worker.hear(), "ready");
+    eventually("the session is back", || fixture.manager.stats().is_ok());
+    let mut scene = Scene { view: View::of(&fixture.served.name), base: fixture.base(), fixture, worker, which };
+    let mut report = Report::new(&format!("{} ({backing})", work.name));
+    let mut point = 0;
+    loop {
+        let mut place = Place { what: work.name, point, walked: Walked::default(), address: 0 };
+        let (walked, next) = scene.kill_at(work, &mut place);
+        if walked.reached {
+            point += 1;
+        } else if walked.changes == 0 {
+            // A ticket that has ended before the broker was stopped.
+            continue;
+        }
+        report.add(walked, next);
+        if !walked.reached {
+            break;
+        }
+    }
+    report.tell();
+}
+
+struct Scene {
+    fixture: Fixture,
+    worker: Actor,
+    base: Base,
+    view: View,
+    which: Which,
+}
+
+/// Another process that the work is about.
+#[derive(Default)]
+struct Other {
+    actor: Option<Actor>,
+    tracee: Option<Tracee>,
+    prepared: Prepared,
+}
+
+impl Scene {
+    fn ask(&mut self, what: &str) -> String {
+        self.worker.tell(what);
+        self.worker.hear()
+    }
+
+    fn kill_at(&mut self, work: &Work, place: &mut Place<'_>) -> (Walked, Duration) {
+        if !work.before.is_empty() {
+            assert_eq!(self.ask(work.before), "done");
+        }
+        let mut other = self.other(&work.begin);
+        let mut broker = self.stopped(work);
+        self.begin(&work.begin, &mut other);
+        let (walked, heard) = self.walk(&work.begin, &mut broker, &other, place.point);
+        (place.walked, place.address) = (walked, broker.place());
+        broker.kill();
+        let killed = Instant::now();
+        use_board(&self.fixture, &other.prepared);
+        let next = killed.elapsed();
+        broker.reap();
+        self.fixture.served.restart();
+        eventually("the session is back", || self.fixture.manager.stats().is_ok());
+        let heard = heard.or_else(|| match work.begin {
+            Begin::Ask(_) => Some(self.worker.hear()),
+            Begin::Visit => Some(other.actor.as_ref().expect("it came").hear()),
+            _ => None,
+        });
+        let heard = heard.as_deref().unwrap_or("done");
+        assert!(["done", "BrokerGone", "BrokerNotFound"].contains(&heard), "{heard}");
+        drop(other.actor.take());
+        eventually("the client is back", || self.ask("back") == "done");
+        assert_eq!(self.ask("tidy"), "done");
+        self.fixture.wait_for_sweep(&self.base);
+        if let Begin::DeathAt(operation, _) = work.begin {
+            (find(operation).tidy)(&self.fixture, other.prepared);
+        }
+        wipe_blackboard(&self.fixture, Prepared::default());
+        self.fixture.must_be(&self.base);
+        (walked, next)
+    }
+
+    fn other(&mut self, begin: &Begin) -> Other {
+        let role = match begin {
+            Begin::Death => "hold",
+            Begin::Visit => "visit",
+            Begin::DeathAt(operation, changes) => {
+                let operation = find(operation);
+                let prepared = (operation.prepare)(&self.fixture);
+                let (actor, mut tracee) = client::start(&self.fixture, operation, &prepared);
+                let others = [self.fixture.served.broker().pid()];
+                let (view, which) = (&mut self.view, self.which);
+                Walk { tracee: &mut tracee, view, others: &others, which }.to_change(*changes);
+                return Other { actor: Some(actor), tracee: Some(tracee), prepared };
+            }
+            _ => return Other::default(),
+        };
+        let actor = Actor::start(role, &[&self.fixture.served.name]);
+        assert_eq!(actor.hear(), "ready");
+        Other { actor: Some(actor), ..Other::default() }
+    }
+
+    /// The broker's thread, stopped.
+    fn stopped(&mut self, work: &Work) -> Tracee {
+        let served = &mut self.fixture.served;
+        let is_first = matches!(work.begin, Begin::Succession);
+        if is_first {
+            served.replace("succeed");
+        }
+        let broker = served.broker();
+        let tid = match work.thread {
+            Thread::Loop => broker.hear().parse().expect("a thread"),
+            Thread::Call => thread_of_calls(broker.pid()),
+        };
+        let mut tracee = Tracee::seize(broker.pid(), tid);
+        tracee.interrupt();
+        if is_first {
+            broker.tell("begin");
+            tracee.run_to(BEGIN);
+        }
+        tracee
+    }
+
+    /// Gives the broker something to do.
+    fn begin(&mut self, begin: &Begin, other: &mut Other) {
+        match begin {
+            Begin::Ask(what) => self.worker.tell(what),
+            Begin::Visit => other.actor.as_mut().expect("it came").tell("attach"),
+            Begin::Death => drop(other.actor.take()),
+            Begin::DeathAt(..) => {
+                drop(other.tracee.take());
+                drop(other.actor.take());
+            }
+            Begin::Time | Begin::Succession => {}
+        }
+    }
+
+    /// Walks the broker's thread to a point. Returns what the one that has asked has said by then.
+    fn walk(&mut self, begin: &Begin, broker: &mut Tracee, other: &Other, point: u64) -> (Walked, Option<String>) {
+        let mut heard = None;
+        let others: Vec<u32> = other.actor.iter().map(Actor::pid).chain([self.worker.pid()]).collect();
+        let pid = self.fixture.served.broker().pid();
+        let (manager, worker) = (&self.fixture.manager, &self.worker);
+        let mut walk = Walk { tracee: broker, view: &mut self.view, others: &others, which: self.which };
+        let walked = walk.to(point, |view| match begin {
+            Begin::Ask(_) | Begin::Visit => {
+                let asking = other.actor.as_ref().unwrap_or(worker);
+                heard = heard.take().or_else(|| asking.hear_within(ON_ITS_WAY));
+                heard.is_some()
+            }
+            // The broker, the worker and the test are left.
+            Begin::Death | Begin::DeathAt(..) => view.sessions() == 3,
+            Begin::Time => manager.tickets().expect("tickets").is_empty(),
+            Begin::Succession => (view.header(48), view.header(52)) == (pid, 1),
+        });
+        (walked, heard)
+    }
+}
+
+/// The thread of a broker that waits for the next call on a connection.
+fn thread_of_calls(broker: u32) -> i32 {
+    let mut found = None;
+    eventually("a thread waits for calls", || {
+        let threads = std::fs::read_dir(format!("/proc/{broker}/task")).expect("it lives").flatten();
+        found = threads.map(|thread| thread.path()).find(|thread| {
+            let of = |file: &str| std::fs::read_to_string(thread.join(file)).unwrap_or_default();
+            of("comm").trim() == "sharehold-call" && of("syscall").starts_with(&format!("{} ", libc::SYS_recvfrom))
+        });
+        found.is_some()
+    });
+    found.and_then(|path| path.file_name()?.to_str()?.parse().ok()).expect("a number")
+}

@@ -1,0 +1,63 @@
+//! A client is killed at every step of an operation.
+
+use std::time::Instant;
+
+use crate::common::Actor;
+use crate::fixture::Fixture;
+use crate::operations::{OPERATIONS, Operation, Prepared};
+use crate::report::{Place, Report};
+use crate::tracer::{BEGIN, Tracee};
+use crate::view::View;
+use crate::walk::{Walk, Walked, Which};
+
+/// The role of the one that is killed.
+pub(crate) fn perform(broker: &str, operation: &str, text: &str) {
+    (find(operation).perform)(broker, text);
+}
+
+pub(crate) fn find(operation: &str) -> &'static Operation {
+    OPERATIONS.iter().find(|known| known.name == operation).expect("known")
+}
+
+/// A process that is stopped where an operation begins.
+pub(crate) fn start(fixture: &Fixture, operation: &Operation, prepared: &Prepared) -> (Actor, Tracee) {
+    let mut actor = Actor::start("client", &[&fixture.served.name, operation.name, &prepared.text]);
+    let mut tracee = Tracee::seize(actor.pid(), actor.hear().parse().expect("a thread"));
+    tracee.interrupt();
+    actor.tell("begin");
+    tracee.run_to(BEGIN);
+    (actor, tracee)
+}
+
+pub(crate) fn kill_at_every_step(operation: &str) {
+    let operation = find(operation);
+    let Some(which) = Which::asked() else { return };
+    let mut fixture = Fixture::new("memfd");
+    let mut view = View::of(&fixture.served.name);
+    let base = fixture.base();
+    let core = crate::report::Core::take();
+    let mut report = Report::new(operation.name);
+    for point in 0.. {
+        let mut place = Place { what: operation.name, point, walked: Walked::default(), address: 0 };
+        let prepared = (operation.prepare)(&fixture);
+        let (actor, mut tracee) = start(&fixture, operation, &prepared);
+        let others = [fixture.served.broker().pid()];
+        let mut walk = Walk { tracee: &mut tracee, view: &mut view, others: &others, which };
+        let walked = walk.to(point, |_| false);
+        (place.walked, place.address) = (walked, tracee.place());
+        tracee.kill();
+        let killed = Instant::now();
+        (operation.next)(&fixture, &prepared);
+        report.add(walked, killed.elapsed());
+        tracee.reap();
+        actor.kill();
+        fixture.wait_for_sweep(&base);
+        (operation.tidy)(&fixture, prepared);
+        fixture.must_be(&base);
+        if !walked.reached {
+            break;
+        }
+    }
+    report.tell();
+    drop(core);
+}

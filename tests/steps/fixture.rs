@@ -1,0 +1,165 @@
+//! A broker, and objects that others hold while one dies.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Instant;
+
+use sharehold::{Array, Backing, Broker, List, Manager, MethodError, Proxy, Snapshot, Value, check};
+
+use crate::common::served::Served;
+use crate::common::{PATIENCE, eventually, say};
+use crate::tracer::thread_id;
+
+/// Elements of the board.
+pub(crate) const BOARD: usize = 64;
+
+/// Every element follows from its place.
+pub(crate) fn canaries(len: usize) -> Vec<u64> {
+    (0..len as u64).map(|index| (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect()
+}
+
+/// Whether all elements are as they were written.
+pub(crate) fn whole(elements: &[u64]) {
+    let wrong = elements.iter().zip(canaries(elements.len())).position(|(is, was)| *is != was);
+    assert_eq!(wrong, None, "CANARY: a wrong byte in {elements:x?}");
+}
+
+/// Keeps a snapshot.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+#[allow(unreachable_pub, reason = "its generated proxy is as public")]
+pub struct Note {
+    text: String,
+}
+
+impl Snapshot for Note {
+    type Saved = Self;
+
+    fn save(&self) -> Self {
+        self.clone()
+    }
+
+    fn restore(saved: Self) -> Result<Self, MethodError> {
+        Ok(saved)
+    }
+}
+
+#[sharehold::class(snapshot)]
+impl Note {
+    pub fn new(text: String) -> Self {
+        Self { text }
+    }
+
+    pub fn text(&self) -> String {
+        self.text.clone()
+    }
+
+    pub fn write(&mut self, text: String) {
+        self.text = text;
+    }
+}
+
+/// The role of the broker: a small region, so that all of it can be compared after each instruction.
+pub(crate) fn serve(name: &str, backing: &str) {
+    let backing = if backing == "segment" { Backing::Segment } else { Backing::Memfd };
+    let broker = Broker::builder().name(name).backing(backing).capacity(4 << 20).class::<Note>();
+    let broker = broker.objects(64).sessions(6).tickets(64).names(16).types(16);
+    broker
+        .serve_with(|_| {
+            say("serving");
+            say(thread_id());
+        })
+        .expect("served");
+}
+
+/// What there is in a region when nobody is doing anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Census {
+    objects: u64,
+    sessions: u32,
+    tickets: u32,
+    names: u32,
+    heap_used: u64,
+    damaged: u32,
+    board: (u64, u32, usize),
+    shelf: (u64, u32, usize),
+}
+
+pub(crate) struct Fixture {
+    pub(crate) board: Array<u64>,
+    /// All elements are the same; written under its lock.
+    pub(crate) blackboard: Array<u64>,
+    /// All elements are the same.
+    pub(crate) counter: Value<[u64; 8]>,
+    pub(crate) shelf: List,
+    pub(crate) manager: Manager,
+    /// Last: it ends when all proxies are gone.
+    pub(crate) served: Served,
+}
+
+impl Fixture {
+    pub(crate) fn new(backing: &'static str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let served = Served::start(&format!("steps-{}", NUMBER.fetch_add(1, Relaxed)), backing);
+        let manager = served.manager();
+        let board = manager.array(&canaries(BOARD)).expect("room");
+        let blackboard = manager.array(&[0_u64; 64]).expect("room");
+        let counter = manager.value([0_u64; 8]).expect("room");
+        let shelf = List::new(&manager).expect("room");
+        manager.publish("board", &board).expect("published");
+        manager.publish("blackboard", &blackboard).expect("published");
+        manager.publish("counter", &counter).expect("published");
+        manager.publish("shelf", &shelf).expect("published");
+        Self { board, blackboard, counter, shelf, manager, served }
+    }
+
+    fn census(&self) -> Option<Census> {
+        let stats = self.manager.stats().ok()?;
+        let holders = |info: sharehold::ObjectInfo| (info.proxies(), info.pins, info.holders.len());
+        Some(Census {
+            objects: stats.objects,
+            sessions: stats.sessions,
+            tickets: stats.tickets,
+            names: stats.names,
+            heap_used: stats.heap_used,
+            damaged: stats.damaged,
+            board: holders(self.manager.object_info(self.board.id()).ok()?),
+            shelf: holders(self.manager.object_info(self.shelf.id()).ok()?),
+        })
+    }
+
+    /// Remembers what there is now.
+    pub(crate) fn base(&self) -> Base {
+        Base(self.census().expect("a broker"))
+    }
+
+    /// Waits for the sweep of those who have died.
+    pub(crate) fn wait_for_sweep(&self, base: &Base) {
+        eventually("the dead are swept", || self.manager.stats().is_ok_and(|stats| stats.sessions == base.0.sessions));
+    }
+
+    /// All is as it was: nothing leaks, nothing is lost, no byte is wrong, no mark is left, and a check finds nothing.
+    pub(crate) fn must_be(&self, base: &Base) {
+        let mut last = None;
+        eventually_or("all is as it was", || {
+            last = self.census();
+            if last.as_ref() == Some(&base.0) { Ok(()) } else { Err(format!("{last:?}\nand not {:?}", base.0)) }
+        });
+        assert_eq!(check(&self.served.name).expect("checked").findings, Vec::<String>::new());
+        whole(&self.board.read_for(PATIENCE).expect("nobody writes"));
+        let blackboard = self.blackboard.read_for(PATIENCE).expect("no mark is left");
+        assert!(blackboard.iter().all(|x| *x == blackboard[0]), "torn: {:?}", &*blackboard);
+        let counter = self.counter.get().expect("never waits");
+        assert!(counter.iter().all(|x| *x == counter[0]), "torn: {counter:?}");
+    }
+}
+
+/// What there is to be after each kill.
+pub(crate) struct Base(Census);
+
+/// As `eventually`, and says what is wrong.
+fn eventually_or(what: &str, mut holds: impl FnMut() -> Result<(), String>) {
+    let until = Instant::now() + PATIENCE;
+    while let Err(wrong) = holds() {
+        assert!(Instant::now() < until, "in vain: {what}: {wrong}");
+        std::thread::yield_now();
+    }
+}

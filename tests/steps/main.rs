@@ -1,0 +1,123 @@
+//! A process is killed at every step of what it does: a tracer executes it instruction by instruction and kills it at each one after which others see something else. After each
+//! kill another process goes on at once, the dead one is swept, a check finds nothing, and nothing is lost or left.
+//!
+//! `SHAREHOLD_STEPS=all` kills truly at each instruction (`just steps`), `SHAREHOLD_STEPS=off` leaves the test out. Why the short form is enough says `walk.rs`; what
+//! was measured, `docs/recovery.md`.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test that can't go on fails")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod broker;
+mod client;
+mod fixture;
+mod operations;
+mod report;
+mod tracer;
+mod view;
+mod walk;
+
+/// The entry of every process that a test of this file starts. Without a role it has nothing to do.
+#[test]
+fn perform_role() {
+    let Some((role, arguments)) = common::role() else { return };
+    match role.as_str() {
+        "serve" => fixture::serve(&arguments[0], &arguments[1]),
+        "client" => client::perform(&arguments[0], &arguments[1], &arguments[2]),
+        "work" => broker::work(&arguments[0]),
+        "hold" => broker::hold(&arguments[0]),
+        "visit" => broker::visit(&arguments[0]),
+        "succeed" => broker::succeed(&arguments[0], &arguments[1]),
+        other => panic!("there is no role {other}"),
+    }
+}
+
+/// A test for each operation of a client.
+macro_rules! client_tests {
+    ($($test:ident $operation:literal,)*) => {
+        $(#[test]
+        fn $test() {
+            client::kill_at_every_step($operation);
+        })*
+
+        #[test]
+        fn every_operation_of_a_client_has_its_test() {
+            let known: Vec<&str> = operations::OPERATIONS.iter().map(|operation| operation.name).collect();
+            assert_eq!(known, [$($operation),*]);
+        }
+    };
+}
+
+client_tests! {
+    clone "clone",
+    drop_one_of_two "drop",
+    last_drop_of_a_process "last drop of a process",
+    last_drop "last drop",
+    last_drop_of_what_is_taken_up "last drop of what is taken up",
+    last_drop_of_a_hosted_object "last drop of a hosted object",
+    ticket "ticket",
+    redeem_one_of_three_uses "redeem one of three uses",
+    redeem_the_last_use "redeem the last use",
+    redeem_what_only_the_ticket_holds "redeem what only the ticket holds",
+    publish "publish",
+    publish_over "publish over",
+    unpublish "unpublish",
+    look_up "look up",
+    wait_for_a_name "wait for a name",
+    create_a_value "create a value",
+    create_and_write "create and write 8 KB",
+    create_a_hosted_object "create a hosted object",
+    seal "seal",
+    change_a_value "change a value",
+    change_a_value_that_is_changed_next "change a value that is changed next",
+    write_an_array "write an array",
+    read_an_array "read an array",
+    call_with_a_proxy_as_argument "call with a proxy as argument",
+    call_with_a_proxy_as_result "call with a proxy as result",
+    leave "leave",
+    attach "attach",
+}
+
+/// A test for each thing that a broker does, on a memfd and on a named segment.
+macro_rules! broker_tests {
+    ($($test:ident $work:literal,)*) => {
+        mod a_broker {
+            use crate::broker;
+
+            $(#[test]
+            fn $test() {
+                for backing in ["memfd", "segment"] {
+                    broker::kill_at_every_step($work, backing);
+                }
+            })*
+
+            #[test]
+            fn every_work_of_a_broker_has_its_test() {
+                let known: Vec<&str> = broker::WORKS.iter().map(|work| work.name).collect();
+                assert_eq!(known, [$($work),*]);
+            }
+        }
+    };
+}
+
+broker_tests! {
+    grants "grant",
+    grants_8_kilobytes "grant of 8 KB",
+    frees "free",
+    frees_8_kilobytes "free of 8 KB",
+    frees_a_hosted_object "free of a hosted object",
+    publishes "publish",
+    publishes_over "publish over",
+    unpublishes "unpublish",
+    audits "audit",
+    ends_a_ticket "end of a ticket",
+    attaches_a_client "attach",
+    sweeps "sweep",
+    sweeps_and_audits_after_a_ticket "sweep and audit after a ticket",
+    sweeps_and_audits_after_a_redemption "sweep and audit after a redemption",
+    sweeps_after_a_last_drop "sweep after a last drop",
+    keeps_a_snapshot "call with a snapshot",
+    creates_with_a_snapshot "creation with a snapshot",
+    adopts "adoption",
+}

@@ -1,0 +1,87 @@
+//! What is said about a run, and about a point at which something went wrong.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::tracer::pin;
+use crate::walk::Walked;
+
+/// The kills of one operation.
+pub(crate) struct Report {
+    what: String,
+    kills: u64,
+    whole: Walked,
+    next: Vec<Duration>,
+}
+
+impl Report {
+    pub(crate) fn new(what: &str) -> Self {
+        Self { what: what.to_owned(), kills: 0, whole: Walked::default(), next: Vec::new() }
+    }
+
+    /// Notes a kill, and how long the next operation of another process took.
+    pub(crate) fn add(&mut self, walked: Walked, next: Duration) {
+        self.kills += 1;
+        self.next.push(next);
+        self.whole = walked;
+    }
+
+    /// One line. What was walked last was walked to the end.
+    pub(crate) fn tell(mut self) {
+        self.next.sort_unstable();
+        let at = |part: usize| self.next[(self.next.len() - 1) * part / 100];
+        println!(
+            "{:36} {:6} instructions, {:4} system calls, {:4} changes, {:6} kills; the next operation took {:?} at most, {:?} in 99 of 100 cases, {:?} in the middle",
+            self.what,
+            self.whole.instructions,
+            self.whole.calls,
+            self.whole.changes,
+            self.kills,
+            at(100),
+            at(99),
+            at(50)
+        );
+    }
+}
+
+/// A point at which something is killed; says where it was if what follows fails.
+pub(crate) struct Place<'a> {
+    pub(crate) what: &'a str,
+    pub(crate) point: u64,
+    pub(crate) walked: Walked,
+    pub(crate) address: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!(
+                "killed at point {} of '{}', address {:#x}: {:?}",
+                self.point, self.what, self.address, self.walked
+            );
+        }
+    }
+}
+
+/// How many tests use each core.
+static CORES: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+/// The core that a test runs on, with those that it starts.
+pub(crate) struct Core(usize);
+
+impl Core {
+    pub(crate) fn take() -> Self {
+        let mut cores = CORES.lock().unwrap_or_else(PoisonError::into_inner);
+        cores.resize(std::thread::available_parallelism().map_or(1, usize::from), 0);
+        let core = (0..cores.len()).min_by_key(|core| cores[*core]).unwrap_or(0);
+        cores[core] += 1;
+        pin(core);
+        Self(core)
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        CORES.lock().unwrap_or_else(PoisonError::into_inner)[self.0] -= 1;
+    }
+}

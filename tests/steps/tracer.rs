@@ -1,0 +1,191 @@
+//! A thread of another process that is executed instruction by instruction.
+#![expect(unsafe_code, reason = "ptrace has no safe binding")]
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+
+use crate::common::PATIENCE;
+
+/// System calls that do not exist: a process makes them to tell its tracer where it is.
+pub(crate) const BEGIN: u64 = 0x5348_0001;
+pub(crate) const END: u64 = 0x5348_0002;
+
+/// Called by the process that is traced.
+pub(crate) fn mark(number: u64) {
+    // SAFETY: there is no such system call, so it fails and does nothing.
+    unsafe { libc::syscall(number.cast_signed()) };
+}
+
+pub(crate) fn thread_id() -> i32 {
+    // SAFETY: has no arguments and can't fail.
+    unsafe { libc::gettid() }
+}
+
+/// Has this thread, and all processes that it starts from now on, run on one core: a step is two switches between two processes, and a core that sleeps is woken slowly.
+pub(crate) fn pin(core: usize) {
+    // SAFETY: a set of bits is valid if all are zero.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `core` is a core that this process may use, and the set has room for a thousand.
+    unsafe { libc::CPU_SET(core, &mut set) };
+    // SAFETY: the pointer is to a local of the size that is given.
+    let status = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
+    assert_eq!(status, 0, "pinned: {}", io::Error::last_os_error());
+}
+
+/// What the next step is going to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    Instruction,
+    SystemCall(u64),
+}
+
+/// A thread that is stopped whenever nobody steps it. Its process is killed at the latest when this is dropped.
+pub(crate) struct Tracee {
+    pid: i32,
+    tid: i32,
+    /// Whether the instruction at an address makes a system call.
+    calls: RefCell<HashMap<u64, bool>>,
+    is_gone: bool,
+    /// Dropped when the process is gone: until then a thread sees to it that it does not hang.
+    _watched: Sender<()>,
+}
+
+impl Tracee {
+    /// Takes a thread of a process under control. It goes on until it is interrupted.
+    pub(crate) fn seize(pid: u32, tid: i32) -> Self {
+        let pid = pid.cast_signed();
+        if let Err(error) = request(libc::PTRACE_SEIZE, tid, 0, libc::PTRACE_O_TRACESYSGOOD as u64) {
+            panic!(
+                "process {pid} can't be traced: {error}. This test needs ptrace: run it as root, or with /proc/sys/kernel/yama/ptrace_scope below 2 and in a \
+                 container that allows it; SHAREHOLD_STEPS=off leaves it out"
+            );
+        }
+        let (watched, end) = channel();
+        std::thread::spawn(move || {
+            if end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                kill(pid);
+            }
+        });
+        Self { pid, tid, calls: RefCell::default(), is_gone: false, _watched: watched }
+    }
+
+    /// Stops the thread, wherever it is.
+    pub(crate) fn interrupt(&mut self) {
+        self.order(libc::PTRACE_INTERRUPT, 0);
+        self.wait();
+    }
+
+    /// Runs until the thread has made this mark. It is stopped already.
+    pub(crate) fn run_to(&mut self, mark: u64) {
+        loop {
+            // Two stops a call: before it and after it.
+            self.resume(libc::PTRACE_SYSCALL);
+            let number = self.register(libc::ORIG_RAX);
+            self.resume(libc::PTRACE_SYSCALL);
+            if number == mark {
+                return;
+            }
+        }
+    }
+
+    /// Where the thread is.
+    pub(crate) fn place(&self) -> u64 {
+        self.register(libc::RIP)
+    }
+
+    pub(crate) fn next(&self) -> Next {
+        const SYSCALL: u64 = 0x050f;
+        let place = self.place();
+        let mut calls = self.calls.borrow_mut();
+        let is_call =
+            *calls.entry(place).or_insert_with(|| self.peek(libc::PTRACE_PEEKTEXT, place) & 0xffff == SYSCALL);
+        if is_call { Next::SystemCall(self.register(libc::RAX)) } else { Next::Instruction }
+    }
+
+    /// Executes one instruction; a system call is one.
+    pub(crate) fn step(&mut self) {
+        self.resume(libc::PTRACE_SINGLESTEP);
+    }
+
+    /// Kills the process. It is gone for others soon, and surely after [`Tracee::reap`].
+    pub(crate) fn kill(&mut self) {
+        kill(self.pid);
+    }
+
+    /// Waits for the end of a process that was killed.
+    pub(crate) fn reap(mut self) {
+        self.wait_for_end();
+    }
+
+    fn wait_for_end(&mut self) {
+        while !self.is_gone {
+            let mut status = 0;
+            // SAFETY: the pointer is to a local.
+            let waited = unsafe { libc::waitpid(self.tid, &raw mut status, libc::__WALL) };
+            self.is_gone = waited < 0 || libc::WIFEXITED(status) || libc::WIFSIGNALED(status);
+        }
+    }
+
+    fn resume(&mut self, how: libc::c_uint) {
+        let mut signal = 0;
+        loop {
+            self.order(how, signal);
+            let status = self.wait();
+            let stop = libc::WSTOPSIG(status);
+            if stop & !0x80 == libc::SIGTRAP {
+                return;
+            }
+            // A signal of its own: it gets it.
+            signal = stop as u64;
+        }
+    }
+
+    /// Waits until the thread has stopped.
+    fn wait(&mut self) -> i32 {
+        let mut status = 0;
+        // SAFETY: the pointer is to a local.
+        let waited = unsafe { libc::waitpid(self.tid, &raw mut status, libc::__WALL) };
+        assert_eq!(waited, self.tid, "{}", io::Error::last_os_error());
+        if !libc::WIFSTOPPED(status) {
+            self.is_gone = true;
+            panic!("process {} has ended, or was ended after {PATIENCE:?}: {status:#x}", self.pid);
+        }
+        status
+    }
+
+    fn order(&self, what: libc::c_uint, data: u64) {
+        request(what, self.tid, 0, data).unwrap_or_else(|error| panic!("ptrace {what} of {}: {error}", self.pid));
+    }
+
+    fn register(&self, register: i32) -> u64 {
+        self.peek(libc::PTRACE_PEEKUSER, register as u64 * 8)
+    }
+
+    fn peek(&self, what: libc::c_uint, place: u64) -> u64 {
+        // SAFETY: reads a word of the other process; the C library returns it.
+        let word = unsafe { libc::ptrace(what, self.tid, place, 0_u64) };
+        word.cast_unsigned()
+    }
+}
+
+impl Drop for Tracee {
+    fn drop(&mut self) {
+        if !self.is_gone {
+            self.kill();
+            self.wait_for_end();
+        }
+    }
+}
+
+fn kill(pid: i32) {
+    // SAFETY: has no memory to do with. The process is a child that nobody has waited for, so its number is its own.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+fn request(what: libc::c_uint, tid: i32, place: u64, data: u64) -> io::Result<()> {
+    // SAFETY: none of the requests that are made here writes to memory of this process.
+    let status = unsafe { libc::ptrace(what, tid, place, data) };
+    if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

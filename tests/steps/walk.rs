@@ -1,0 +1,175 @@
+//! How far a process gets before it is killed.
+//!
+//! A kill between two instructions differs for everybody else from a kill at the instruction before only if shared memory or the state of the kernel has changed in
+//! between: registers and private memory go with the process. So it is enough to kill at these points: before the first instruction; after each instruction that has changed
+//! the region; after each system call that others can see, at once, and once more when all others have done what they do because of it.
+
+use std::time::Instant;
+
+use crate::common::PATIENCE;
+use crate::tracer::{END, Next, Tracee};
+use crate::view::View;
+
+/// Which points are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// All that others can tell apart.
+    Changes,
+    /// Every instruction, and the points after system calls.
+    All,
+}
+
+impl Which {
+    /// As `SHAREHOLD_STEPS` says; `None` if the test is left out.
+    pub(crate) fn asked() -> Option<Self> {
+        match std::env::var("SHAREHOLD_STEPS").as_deref() {
+            Err(_) | Ok("changes") => Some(Self::Changes),
+            Ok("all") => Some(Self::All),
+            Ok("off") => None,
+            Ok(other) => panic!("SHAREHOLD_STEPS is changes, all or off, not {other}"),
+        }
+    }
+}
+
+/// What a walk has come by.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Walked {
+    pub(crate) instructions: u64,
+    pub(crate) calls: u64,
+    pub(crate) changes: u64,
+    points: u64,
+    /// Whether the point was reached; if not, what was to be done has been done.
+    pub(crate) reached: bool,
+}
+
+/// Where a process is walked.
+pub(crate) struct Walk<'w> {
+    pub(crate) tracee: &'w mut Tracee,
+    pub(crate) view: &'w mut View,
+    /// The processes that may do something because of what this one does.
+    pub(crate) others: &'w [u32],
+    pub(crate) which: Which,
+}
+
+impl Walk<'_> {
+    /// Walks to a point.
+    pub(crate) fn to(&mut self, point: u64, is_done: impl FnMut(&View) -> bool) -> Walked {
+        self.until(|walked| walked.points == point, is_done)
+    }
+
+    /// Walks until there have been so many changes, of an operation that ends with a mark.
+    pub(crate) fn to_change(&mut self, changes: u64) {
+        let walked = self.until(|walked| walked.changes == changes, |_| false);
+        assert!(walked.reached, "there are only {} changes", walked.changes);
+    }
+
+    /// Without an END mark, what was to be done has been done when the thread asks for more to do and `is_done` says so.
+    fn until(&mut self, is_there: impl Fn(&Walked) -> bool, mut is_done: impl FnMut(&View) -> bool) -> Walked {
+        self.settle();
+        let mut walked = Walked::default();
+        loop {
+            if is_there(&walked) {
+                walked.reached = true;
+                return walked;
+            }
+            let next = self.tracee.next();
+            match next {
+                Next::SystemCall(END) => return walked,
+                Next::SystemCall(number) if waits_for_events(number) && is_done(self.view) => return walked,
+                _ => {}
+            }
+            self.tracee.step();
+            walked.instructions += 1;
+            if let Next::SystemCall(number) = next {
+                walked.calls += 1;
+                if is_seen(number) || self.which == Which::All {
+                    walked.points += 1;
+                    if is_there(&walked) {
+                        walked.reached = true;
+                        return walked;
+                    }
+                    let changed = self.settle();
+                    walked.points += u64::from(changed || wakes(number));
+                }
+                continue;
+            }
+            let changed = self.view.has_changed();
+            walked.changes += u64::from(changed);
+            walked.points += u64::from(changed || self.which == Which::All);
+        }
+    }
+
+    /// Waits until all others sleep. Returns whether anything has changed.
+    fn settle(&mut self) -> bool {
+        let until = Instant::now() + PATIENCE;
+        // Twice: one may have woken another behind this one's back.
+        let mut quiet = 0;
+        while quiet < 2 {
+            assert!(Instant::now() < until, "the others do not come to rest");
+            if self.others.iter().all(|pid| is_asleep(*pid)) {
+                quiet += 1;
+            } else {
+                quiet = 0;
+                std::thread::yield_now();
+            }
+        }
+        self.view.has_changed()
+    }
+}
+
+/// Whether others may do something because of a system call that can't be seen in the region.
+fn wakes(number: u64) -> bool {
+    matches!(
+        number as i64,
+        libc::SYS_sendto
+            | libc::SYS_sendmsg
+            | libc::SYS_write
+            | libc::SYS_close
+            | libc::SYS_shutdown
+            | libc::SYS_futex
+            | libc::SYS_connect
+            | libc::SYS_listen
+    )
+}
+
+/// Whether a thread of a broker asks for more to do.
+fn waits_for_events(number: u64) -> bool {
+    matches!(
+        number as i64,
+        libc::SYS_epoll_wait | libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 | libc::SYS_recvfrom | libc::SYS_recvmsg
+    )
+}
+
+/// Whether a system call does something outside of its process, as far as this library makes it.
+fn is_seen(number: u64) -> bool {
+    !matches!(
+        number as i64,
+        libc::SYS_brk
+            | libc::SYS_mmap
+            | libc::SYS_munmap
+            | libc::SYS_mremap
+            | libc::SYS_mprotect
+            | libc::SYS_getrandom
+            | libc::SYS_clock_gettime
+            | libc::SYS_gettid
+            | libc::SYS_getpid
+            | libc::SYS_sched_yield
+            | libc::SYS_rt_sigprocmask
+            | libc::SYS_read
+            | libc::SYS_fstat
+            | libc::SYS_statx
+            | libc::SYS_lseek
+            | libc::SYS_mincore
+    )
+}
+
+/// Whether all threads of a process wait for something.
+fn is_asleep(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The second field, the name, may contain anything; the state follows its parenthesis.
+        let state = stat.rfind(')').and_then(|end| stat[end + 1..].trim_start().chars().next());
+        matches!(state, None | Some('S' | 't' | 'T' | 'Z' | 'X'))
+    })
+}

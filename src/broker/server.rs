@@ -539,6 +539,8 @@ impl Server {
         })?;
         attached.is_connected = true;
         attached.connections += 1;
+        attached.entry = attached.entry.with(Rights::of_word(back.rights));
+        attached.entry.mend(&self.region, index);
         let token = attached.token;
         if let Some(connection) = self.connections.get_mut(&key) {
             connection.session = Some(index);

@@ -186,7 +186,7 @@ impl Connections {
             version: VERSION,
             session: u32::from(self.session.0),
             generation: self.generation.0,
-            reserved: 0,
+            rights: self.rights as u32,
         };
         let body = [bytemuck::bytes_of(&back)];
         let answer = match self.rights {

@@ -138,7 +138,8 @@ pub(crate) struct HandBack {
     pub(crate) version: u32,
     pub(crate) session: u32,
     pub(crate) generation: u32,
-    pub(crate) reserved: u32,
+    /// As in [`Attach`]: what the region says of it may be damaged.
+    pub(crate) rights: u32,
 }
 
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]

@@ -113,6 +113,11 @@ impl Entry {
         generation(self.state)
     }
 
+    /// The same with other rights, yet to be written.
+    pub(crate) fn with(self, rights: Rights) -> Self {
+        Self { rights: rights as u32, ..self }
+    }
+
     pub(crate) fn only_reads(&self) -> bool {
         Rights::of_word(self.rights) == Rights::Read
     }

@@ -13,6 +13,7 @@ use crate::broker::child::BrokerChild;
 use crate::broker::config::{Config, config_setters};
 use crate::broker::host;
 use crate::class::{Class, ClassProxy, MethodError};
+use crate::control::authkey::{Authkey, Login};
 use crate::control::message::{self, AuditDone, Create, HeapUse, Named, Of, Publish, Request};
 use crate::control::{Channel, PATIENCE, create};
 use crate::error::{Error, ErrorKind, Result};
@@ -77,7 +78,8 @@ impl ManagerBuilder {
     /// `BrokerExists` if one of this name runs, `InvalidArgument`, `RegionFull`, `Os`.
     pub fn start(self) -> Result<Manager> {
         let child = BrokerChild::start(&self.config)?;
-        let (session, channel) = attach(&self.config.name)?;
+        let login = self.config.authkey.clone().map_or(Login::Plain, Login::Demand);
+        let (session, channel) = attach(&self.config.name, &login)?;
         channel.set_child(child);
         Ok(Manager { session, channel, room: self.room })
     }
@@ -104,9 +106,23 @@ impl Manager {
     /// `/srv/lab/prices`.
     ///
     /// # Errors
-    /// `BrokerNotFound`, `Refused` if it is another user's and does not allow this one, `LayoutMismatch` with both layouts, `TableFull` if it has no session free.
+    /// `BrokerNotFound`, `Refused` if it is another user's and does not allow this one, `WrongAuthkey` if it has an authkey and `SHAREHOLD_AUTHKEY_FILE` does not name the file with it, `LayoutMismatch` with both layouts, `TableFull` if it has no session free.
     pub fn connect(name: &str) -> Result<Self> {
-        let (session, channel) = attach(name)?;
+        Self::log_in(name, &Login::from_environment()?)
+    }
+
+    /// As [`Manager::connect`], with the broker's authkey. A broker that does not know it is none.
+    ///
+    /// # Errors
+    /// As there; `WrongAuthkey` if the broker has another one or none, `TooManyTries` if this user has given so many wrong ones that it has to wait.
+    pub fn connect_with(name: &str, authkey: impl Into<Authkey>) -> Result<Self> {
+        let authkey = authkey.into();
+        authkey.check()?;
+        Self::log_in(name, &Login::Demand(authkey))
+    }
+
+    fn log_in(name: &str, login: &Login) -> Result<Self> {
+        let (session, channel) = attach(name, login)?;
         Ok(Self { session, channel, room: Duration::ZERO })
     }
 

@@ -5,6 +5,7 @@
 use bytemuck::{Pod, Zeroable};
 use rkyv::rancor;
 
+use super::authkey::{Nonce, Proof};
 use crate::error::{Cause, Error, ErrorKind, Place, RemoteError, Result};
 
 /// "SHLD", read as a little-endian number.
@@ -76,10 +77,14 @@ pub(crate) enum Request {
     Examine = 30,
     /// As `Create`, and waits for room. Body: [`CreateWithin`].
     CreateWithin = 31,
+    /// First of a connection that proves an authkey. Reply: [`Challenge`], or nothing if there is nothing to prove.
+    Challenge = 40,
+    /// Body: [`Prove`]. Reply: [`Proven`].
+    Prove = 41,
 }
 
 impl Request {
-    const ALL: [Request; 21] = [
+    const ALL: [Request; 23] = [
         Request::Attach,
         Request::Join,
         Request::Leave,
@@ -101,6 +106,8 @@ impl Request {
         Request::HandBack,
         Request::Examine,
         Request::CreateWithin,
+        Request::Challenge,
+        Request::Prove,
     ];
 
     /// Whether it runs code of a class, which may take any time: such a connection is served by a thread of its own.
@@ -147,6 +154,28 @@ pub(crate) struct Join {
     pub(crate) token: u64,
     pub(crate) session: u32,
     pub(crate) reserved: u32,
+}
+
+/// A number of the broker's that goes into the proof of a client.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Challenge {
+    pub(crate) nonce: Nonce,
+}
+
+/// What a client proves that it knows the authkey with. See `control/authkey.rs`.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Prove {
+    pub(crate) nonce: Nonce,
+    pub(crate) proof: Proof,
+}
+
+/// The same of the broker.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Proven {
+    pub(crate) proof: Proof,
 }
 
 /// A request for an object. Text is cut by the sender.

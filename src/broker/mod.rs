@@ -24,6 +24,8 @@ mod patrol;
 mod peer;
 mod room;
 mod server;
+#[cfg(test)]
+mod smuggled;
 mod structure;
 mod sweep;
 

@@ -84,7 +84,7 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    const ALL: [Request; 23] = [
+    pub(crate) const ALL: [Request; 23] = [
         Request::Attach,
         Request::Join,
         Request::Leave,

@@ -14,10 +14,12 @@ use super::{Broker, RunningBroker};
 use crate::class::{List, MethodError};
 use crate::control::authkey::{Authkey, Side};
 use crate::control::message::{
-    self, Announced, Attach, Create, HEAD, HandBack, Head, Join, LONGEST_BODY, Named, Prove, Publish, Request, Welcome,
+    self, Announced, Attach, Create, GiveBack, HEAD, HandBack, Head, Join, LONGEST_BODY, Named, Prove, Publish,
+    Request, Take, Welcome,
 };
 use crate::error::ErrorKind;
 use crate::object::{Kind, Proxy};
+use crate::region::Rights;
 use crate::region::layout::{FINGERPRINT, VERSION};
 use crate::sys::place;
 
@@ -108,8 +110,12 @@ impl Stage {
 
     /// One that has attached, and how others join it.
     fn session(&self) -> (UnixStream, Join) {
+        self.session_of(Rights::All)
+    }
+
+    fn session_of(&self, rights: Rights) -> (UnixStream, Join) {
         let mut stream = self.connect();
-        let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, reserved: 0 };
+        let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, rights: rights as u32 };
         stream.write_all(&message::request(Request::Attach, 1, bytemuck::bytes_of(&attach))).expect("sent");
         let mut reply = [0; HEAD + size_of::<Welcome>()];
         stream.read_exact(&mut reply).expect("attached");
@@ -203,7 +209,7 @@ fn what_comes_in_the_wrong_order_is_refused() {
     let join = Join { token: 12345, session: 1, reserved: 0 };
     let join = message::request(Request::Join, 1, bytemuck::bytes_of(&join));
     assert_eq!(ask(&mut stage.connect(), &join), Said::Failure(ErrorKind::Protocol));
-    let attach = Attach { fingerprint: FINGERPRINT ^ 1, version: VERSION, reserved: 0 };
+    let attach = Attach { fingerprint: FINGERPRINT ^ 1, version: VERSION, rights: 0 };
     let attach = message::request(Request::Attach, 1, bytemuck::bytes_of(&attach));
     assert_eq!(ask(&mut stage.connect(), &attach), Said::Failure(ErrorKind::LayoutMismatch));
     assert_eq!(ask(&mut stage.attached(), &attach), Said::Failure(ErrorKind::Protocol));
@@ -230,10 +236,16 @@ fn only_what_was_proven_on_a_connection_counts_on_it() {
         let prove = Prove { nonce: [7; 32], proof: key.prove(Side::Client, nonce, &[7; 32]) };
         message::request(Request::Prove, 2, bytemuck::bytes_of(&prove))
     };
-    let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, reserved: 0 };
+    let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, rights: Rights::All as u32 };
     let attach = message::request(Request::Attach, 3, bytemuck::bytes_of(&attach));
-    let back =
-        HandBack { fingerprint: FINGERPRINT, region_id: 1, version: VERSION, session: 1, generation: 1, reserved: 0 };
+    let back = HandBack {
+        fingerprint: FINGERPRINT,
+        region_id: 1,
+        version: VERSION,
+        session: 1,
+        generation: 1,
+        rights: Rights::All as u32,
+    };
     let back = message::request(Request::HandBack, 3, bytemuck::bytes_of(&back));
     let (wrong, fault) = (Said::Failure(ErrorKind::WrongAuthkey), Said::Failure(ErrorKind::Protocol));
     // Each ends its connection.
@@ -269,6 +281,43 @@ fn only_what_was_proven_on_a_connection_counts_on_it() {
     // A false token is no way around it.
     let join = Join { token: 0, session: 1, reserved: 0 };
     refused(&mut connect(), &message::request(Request::Join, 1, bytemuck::bytes_of(&join)), fault);
+}
+
+#[test]
+fn a_session_that_only_reads_gets_no_more_whatever_it_says() {
+    let stage = Stage::new("reader");
+    let object = stage.healthy.id().to_bits();
+    let (mut first, join) = stage.session_of(Rights::Read);
+    let mut second = stage.joined(&join);
+    for stream in [&mut first, &mut second] {
+        for request in Request::ALL {
+            let is_first = matches!(
+                request,
+                Request::Attach | Request::Join | Request::HandBack | Request::Challenge | Request::Prove
+            );
+            if request.only_reads() || is_first {
+                continue;
+            }
+            let said = ask(stream, &message::request(request, 1, &call(object, 0, 0, &[])));
+            assert_eq!(said, Said::Failure(ErrorKind::ReadOnly), "{request:?}");
+        }
+    }
+    // It may have counted and given back what there is, and no more than it has.
+    let take = |object, has_ticket| Take { object, index: 0, serial: 0, has_ticket };
+    let told =
+        |stream: &mut UnixStream, take| ask(stream, &message::request(Request::Take, 1, bytemuck::bytes_of(&take)));
+    assert_eq!(told(&mut first, take(object, 0)), Said::Reply);
+    assert_eq!(told(&mut first, take(object, 1)), Said::Failure(ErrorKind::TicketSpent));
+    assert_eq!(told(&mut first, take(object ^ 1 << 40, 0)), Said::Failure(ErrorKind::Gone));
+    assert_eq!(told(&mut first, take(u64::MAX, 0)), Said::Failure(ErrorKind::Gone));
+    for object in [object, object ^ 1 << 40, u64::MAX] {
+        let back = GiveBack { object, count: u64::MAX };
+        assert_eq!(ask(&mut first, &message::request(Request::GiveBack, 1, bytemuck::bytes_of(&back))), Said::Reply);
+    }
+    // One that counts itself has nothing counted.
+    let (mut other, _) = stage.session();
+    assert_eq!(told(&mut other, take(object, 0)), Said::Failure(ErrorKind::Protocol));
+    stage.check("after readers");
 }
 
 #[test]

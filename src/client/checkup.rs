@@ -9,7 +9,7 @@ use crate::control::authkey::Login;
 use crate::control::message::{self, Damage, Request};
 use crate::control::{Channel, PATIENCE};
 use crate::error::{Error, ErrorKind, Result};
-use crate::region::Region;
+use crate::region::{Region, Rights};
 use crate::session::Session;
 use crate::sync::atomic::Ordering;
 use crate::sys::memory::Memory;
@@ -106,7 +106,7 @@ impl Opened {
 }
 
 fn open(name: &str) -> Result<Opened> {
-    match attach(name, &Login::from_environment()?) {
+    match attach(name, &Login::from_environment()?, Rights::All) {
         Ok((session, channel)) => Ok(Opened::Attached(session, channel)),
         Err(error) if error.kind() == ErrorKind::BrokerNotFound => {
             let neither = || {

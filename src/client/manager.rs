@@ -22,8 +22,8 @@ use crate::object::payload::{self, Payload, slot_of};
 use crate::object::schema::short_name;
 use crate::object::value::copy_words;
 use crate::object::{Archivable, Archive, Array, Kind, Object, Proxy, Shareable, Ticket, Value, transit};
-use crate::region::ObjectId;
 use crate::region::layout::SEALED;
+use crate::region::{ObjectId, Rights};
 use crate::session::{Ask, Hold, Session};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::clock;
@@ -50,6 +50,7 @@ pub struct Manager {
 pub struct ManagerBuilder {
     config: Config,
     room: Duration,
+    rights: Rights,
 }
 
 impl ManagerBuilder {
@@ -70,16 +71,61 @@ impl ManagerBuilder {
         self
     }
 
+    /// Has the region mapped for reading: nothing that this manager or its proxies do can change a byte of it, whatever goes wrong in this process.
+    ///
+    /// Values, archives and sealed arrays are read, names are looked up and tickets redeemed; the broker counts for this process, which costs a round trip for the first and after the last proxy of an object.
+    /// Arrays that are not sealed can't be read, since a reader has to tell writers that it reads. All that changes something is refused with `ReadOnly`.
+    ///
+    /// ```
+    /// use sharehold::{Array, ErrorKind, Manager};
+    ///
+    /// let manager = Manager::start()?;
+    /// let prices = manager.array(&[1.0, 2.5])?;
+    /// prices.seal()?;
+    /// manager.publish("prices", &prices)?;
+    ///
+    /// let reader = Manager::builder().read_only().connect(manager.name())?;
+    /// let prices: Array<f64> = reader.lookup("prices")?;
+    /// assert_eq!(prices.sealed()?, [1.0, 2.5]);
+    /// assert_eq!(reader.value(1).unwrap_err().kind(), ErrorKind::ReadOnly);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.rights = Rights::Read;
+        self
+    }
+
+    /// Joins a broker that runs already.
+    ///
+    /// # Errors
+    /// As [`Manager::connect`].
+    pub fn connect(self, name: &str) -> Result<Manager> {
+        let login = match self.config.authkey {
+            Some(authkey) => authkey.check().map(|()| Login::Demand(authkey))?,
+            None => Login::from_environment()?,
+        };
+        let (session, channel) = attach(name, &login, self.rights)?;
+        Ok(Manager { session, channel, room: self.room })
+    }
+
     /// Starts the broker as a child process and connects to it.
     ///
     /// The broker ends when this process's last manager and proxy have gone, and also when this process dies, however it does.
     ///
     /// # Errors
-    /// `BrokerExists` if one of this name runs, `InvalidArgument`, `RegionFull`, `Os`.
+    /// `BrokerExists` if one of this name runs, `InvalidArgument`, also for a manager that only reads, `RegionFull`, `Os`.
     pub fn start(self) -> Result<Manager> {
+        if self.rights == Rights::Read {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "there is nothing to read in a region that is only begun",
+            )
+            .help("connect to a broker that others use"));
+        }
         let child = BrokerChild::start(&self.config)?;
         let login = self.config.authkey.clone().map_or(Login::Plain, Login::Demand);
-        let (session, channel) = attach(&self.config.name, &login)?;
+        let (session, channel) = attach(&self.config.name, &login, Rights::All)?;
         channel.set_child(child);
         Ok(Manager { session, channel, room: self.room })
     }
@@ -99,7 +145,7 @@ impl Manager {
         use std::hash::{BuildHasher, RandomState};
         let unique = RandomState::new().hash_one(clock::boot_nanos()) as u32;
         let name = format!("auto-{}-{unique:08x}", std::process::id());
-        ManagerBuilder { config: Config { name, ..Config::default() }, room: Duration::ZERO }
+        ManagerBuilder { config: Config { name, ..Config::default() }, room: Duration::ZERO, rights: Rights::All }
     }
 
     /// Joins the broker of this name. A name alone is one of this user's brokers; that of another user, who has allowed it, is named with its directory, as in
@@ -108,7 +154,7 @@ impl Manager {
     /// # Errors
     /// `BrokerNotFound`, `Refused` if it is another user's and does not allow this one, `WrongAuthkey` if it has an authkey and `SHAREHOLD_AUTHKEY_FILE` does not name the file with it, `LayoutMismatch` with both layouts, `TableFull` if it has no session free.
     pub fn connect(name: &str) -> Result<Self> {
-        Self::log_in(name, &Login::from_environment()?)
+        Self::builder().connect(name)
     }
 
     /// As [`Manager::connect`], with the broker's authkey. A broker that does not know it is none.
@@ -116,14 +162,7 @@ impl Manager {
     /// # Errors
     /// As there; `WrongAuthkey` if the broker has another one or none, `TooManyTries` if this user has given so many wrong ones that it has to wait.
     pub fn connect_with(name: &str, authkey: impl Into<Authkey>) -> Result<Self> {
-        let authkey = authkey.into();
-        authkey.check()?;
-        Self::log_in(name, &Login::Demand(authkey))
-    }
-
-    fn log_in(name: &str, login: &Login) -> Result<Self> {
-        let (session, channel) = attach(name, login)?;
-        Ok(Self { session, channel, room: Duration::ZERO })
+        Self::builder().authkey(authkey).connect(name)
     }
 
     /// As [`Manager::connect`], but waits until such a broker serves: for programs that are started together.
@@ -406,6 +445,9 @@ impl Manager {
     }
 
     fn ask(&self, request: Request, body: &[u8]) -> Result<Vec<u8>> {
+        if !request.only_reads() {
+            self.session.check_writes("ask that of its broker")?;
+        }
         self.channel.call(request, body, PATIENCE)
     }
 

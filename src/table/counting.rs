@@ -18,7 +18,7 @@ pub(crate) const PROXIES: u64 = READER - 1;
 /// The third quarter of a cell: read guards.
 pub(crate) const READERS: u64 = (1 << SECOND_AT) - READER;
 /// A cell that has reached this stays above it: the object lives until its session ends. Half of what fits, so that no race of threads overflows.
-pub(super) const SATURATED: u64 = 1 << 31;
+pub(crate) const SATURATED: u64 = 1 << 31;
 
 /// The low half of `session.state`; the high half is the session's generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,7 +20,7 @@ planted SECONDS="30":
 
 # The benchmarks, each beside its floor.
 bench:
-    cargo bench --bench core --bench calls
+    cargo bench --bench core --bench calls --bench strangers
 
 # The exhaustive model of the counting protocol.
 model:

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use super::grants::Pending;
+use crate::control::authkey::Nonce;
 use crate::control::message::{Announced, HEAD, Head, LONGEST_BODY, Request, protocol};
 use crate::error::Result;
 use crate::region::SessionIndex;
@@ -31,6 +32,10 @@ pub(super) struct Connection {
     pub(super) writing: bool,
     /// A descriptor that came before the session was known: the region of a dead broker.
     pub(super) descriptor: Option<OwnedFd>,
+    /// What its proof of the authkey has to be made with, once it has asked for that.
+    pub(super) challenge: Option<Nonce>,
+    /// Whether it has proven that it knows the authkey.
+    pub(super) is_proven: bool,
     /// Whether the client has said that it leaves.
     pub(super) has_left: bool,
     /// Whether it waits for an answer that comes later: no client asks anything else meanwhile.
@@ -64,6 +69,8 @@ impl Connection {
             issued: Vec::new(),
             writing: false,
             descriptor: None,
+            challenge: None,
+            is_proven: false,
             has_left: false,
             waits: false,
             received: Vec::new(),

@@ -12,6 +12,7 @@ use super::adopt::{self, Estate, Living};
 use super::callers::Callers;
 use super::config::Config;
 use super::door::{self, Door};
+use super::gate::{self, Gate};
 use super::host::Host;
 use super::lending;
 use super::mailbox::{Errand, Left, Mailbox};
@@ -106,6 +107,7 @@ pub(super) struct Server {
     mailbox: Arc<Mailbox>,
     pub(super) poller: Poller,
     pub(super) door: Door,
+    pub(super) gate: Gate,
     stop: Vec<OwnedFd>,
     pub(super) connections: HashMap<u64, Connection>,
     away: HashMap<u64, Away>,
@@ -163,6 +165,7 @@ impl Server {
             mailbox,
             poller,
             door: Door::new(socket::listen(claim.socket_path(), config.is_for_others())?),
+            gate: Gate::new(config.authkey.clone()),
             stop: Vec::new(),
             connections: HashMap::new(),
             away: HashMap::new(),
@@ -325,11 +328,18 @@ impl Server {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         self.host.settle(connection);
         let (session, pid) = (connection.session, connection.peer.pid);
+        if asked.request != Request::HandBack {
+            // Nobody has asked for it.
+            connection.descriptor = None;
+        }
         let result = match (asked.request, session) {
+            (request, None) if !self.gate.admits(connection, request) => Err(gate::wants_proof()),
+            (Request::Challenge, None) => self.challenge(key),
+            (Request::Prove, None) => self.prove(key, asked.body()),
             (Request::Attach, None) => return self.attach(key, asked),
             (Request::Join, None) => self.join(key, asked),
             (Request::HandBack, None) => self.take_hand_back(key, asked),
-            (Request::Attach | Request::Join | Request::HandBack, Some(_)) => {
+            (Request::Attach | Request::Join | Request::HandBack | Request::Challenge | Request::Prove, Some(_)) => {
                 Err(message::protocol("this connection is attached already"))
             }
             (_, None) => Err(message::protocol("the first message of a connection is attach, join or hand-back")),
@@ -370,7 +380,8 @@ impl Server {
             Err(error) => message::failure(asked.id, error),
         };
         self.send(key, &bytes);
-        if matches!(&result, Err(error) if error.kind() == ErrorKind::Protocol) {
+        if matches!(&result, Err(error) if matches!(error.kind(), ErrorKind::Protocol | ErrorKind::WrongAuthkey | ErrorKind::TooManyTries))
+        {
             self.close(key, result.err().as_ref().map(Error::message));
         }
     }

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::watch;
 use crate::broker::child::BrokerChild;
+use crate::control::authkey::Login;
 use crate::control::message::{self, At, Attach, GiveBack, HandBack, Join, Request, Take, Welcome};
 use crate::control::{Channel, Connection, PATIENCE, call};
 use crate::error::{Error, ErrorKind, Result};
@@ -33,6 +34,7 @@ static SESSIONS: LazyLock<Mutex<Sessions>> = LazyLock::new(Mutex::default);
 pub(super) struct Connections {
     name: String,
     place: Place,
+    login: Login,
     region: Arc<Region>,
     session: SessionIndex,
     generation: Generation,
@@ -179,7 +181,7 @@ impl Connections {
         if self.first.lock().is_none() {
             return Err(has_left());
         }
-        let mut connection = Connection::open(&self.place)?;
+        let mut connection = Connection::log_in(&self.place, &self.login, PATIENCE)?;
         let back = HandBack {
             fingerprint: FINGERPRINT,
             region_id: self.region.header().region_id.load(Ordering::Relaxed),
@@ -280,8 +282,8 @@ impl Drop for Line {
     }
 }
 
-/// Attaches this process to the broker of this name, or finds the session it has.
-pub(super) fn attach(name: &str, rights: Rights) -> Result<(Arc<Session>, Arc<Connections>)> {
+/// Attaches this process to the broker of this name, or finds the session it has: that has proven what there was to prove.
+pub(super) fn attach(name: &str, login: &Login, rights: Rights) -> Result<(Arc<Session>, Arc<Connections>)> {
     let place = Place::of(name)?;
     let key = (place.socket_path(), rights);
     let mut sessions = SESSIONS.lock();
@@ -292,7 +294,7 @@ pub(super) fn attach(name: &str, rights: Rights) -> Result<(Arc<Session>, Arc<Co
     {
         return Ok((session, Arc::clone(channel)));
     }
-    let (session, channel) = attach_anew(name, &place, rights)?;
+    let (session, channel) = attach_anew(name, &place, login, rights)?;
     sessions.retain(|_, (session, _)| session.strong_count() > 0);
     sessions.insert(key, (Arc::downgrade(&session), Arc::clone(&channel)));
     Ok((session, channel))
@@ -309,8 +311,8 @@ pub(super) fn attached_to(region_id: u64) -> Option<(Arc<Session>, Arc<Connectio
     found.min_by_key(|(session, _)| session.only_reads())
 }
 
-fn attach_anew(name: &str, place: &Place, rights: Rights) -> Result<(Arc<Session>, Arc<Connections>)> {
-    let mut first = Connection::open(place)?;
+fn attach_anew(name: &str, place: &Place, login: &Login, rights: Rights) -> Result<(Arc<Session>, Arc<Connections>)> {
+    let mut first = Connection::log_in(place, login, PATIENCE)?;
     let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, rights: rights as u32 };
     let (body, fd) = first.call_with(Request::Attach, &[bytemuck::bytes_of(&attach)], Some(PATIENCE))?;
     let welcome: Welcome = message::fixed(body)?;
@@ -324,6 +326,7 @@ fn attach_anew(name: &str, place: &Place, rights: Rights) -> Result<(Arc<Session
     let channel = Arc::new(Connections {
         name: name.to_owned(),
         place: place.clone(),
+        login: login.clone(),
         region,
         session: index,
         generation,

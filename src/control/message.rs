@@ -5,6 +5,7 @@
 use bytemuck::{Pod, Zeroable};
 use rkyv::rancor;
 
+use super::authkey::{Nonce, Proof};
 use crate::error::{Cause, Error, ErrorKind, Place, RemoteError, Result};
 
 /// "SHLD", read as a little-endian number.
@@ -80,10 +81,14 @@ pub(crate) enum Request {
     Take = 40,
     /// Of the same: has the broker give back what it has counted. Body: [`GiveBack`].
     GiveBack = 41,
+    /// First of a connection that proves an authkey. Reply: [`Challenge`], or nothing if there is nothing to prove.
+    Challenge = 50,
+    /// Body: [`Prove`]. Reply: [`Proven`].
+    Prove = 51,
 }
 
 impl Request {
-    pub(crate) const ALL: [Request; 23] = [
+    pub(crate) const ALL: [Request; 25] = [
         Request::Attach,
         Request::Join,
         Request::Leave,
@@ -107,6 +112,8 @@ impl Request {
         Request::CreateWithin,
         Request::Take,
         Request::GiveBack,
+        Request::Challenge,
+        Request::Prove,
     ];
 
     /// Whether a session that only reads may ask it.
@@ -160,6 +167,28 @@ pub(crate) struct Join {
     pub(crate) token: u64,
     pub(crate) session: u32,
     pub(crate) reserved: u32,
+}
+
+/// A number of the broker's that goes into the proof of a client.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Challenge {
+    pub(crate) nonce: Nonce,
+}
+
+/// What a client proves that it knows the authkey with. See `control/authkey.rs`.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Prove {
+    pub(crate) nonce: Nonce,
+    pub(crate) proof: Proof,
+}
+
+/// The same of the broker.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Proven {
+    pub(crate) proof: Proof,
 }
 
 /// A request for an object. Text is cut by the sender.

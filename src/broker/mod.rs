@@ -12,8 +12,10 @@ mod callers;
 pub(crate) mod child;
 mod collect;
 pub(crate) mod config;
+mod directory;
 mod door;
 mod facts;
+mod forked;
 mod grants;
 pub(crate) mod host;
 #[cfg(test)]

@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 
 use super::message::{self, Announced, HEAD, Head, LONGEST_BODY, Request};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::fork::ClosedInChild;
 use crate::sys::place::Place;
 use crate::sys::socket;
 
 /// A connection. After an error it is broken: whoever has it drops it, and the broker withdraws what was never claimed.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// Before the stream, so that it goes first.
+    _mark: ClosedInChild,
     stream: Arc<UnixStream>,
     next_request: u64,
     /// What the socket's receive timeout is set to.
@@ -49,7 +52,15 @@ impl Connection {
                 format!("user {} listens at {}, where a broker of user {owner} belongs", peer.uid, path.display()),
             ));
         }
-        Ok(Self { stream: Arc::new(stream), next_request: 1, timeout: None, sent: Vec::new(), received: Vec::new() })
+        let mark = ClosedInChild::of(&stream);
+        Ok(Self {
+            _mark: mark,
+            stream: Arc::new(stream),
+            next_request: 1,
+            timeout: None,
+            sent: Vec::new(),
+            received: Vec::new(),
+        })
     }
 
     /// Sends a request and waits for its reply's body; without a patience for as long as it takes.

@@ -76,10 +76,15 @@ pub(crate) enum Request {
     Examine = 30,
     /// As `Create`, and waits for room. Body: [`CreateWithin`].
     CreateWithin = 31,
+    /// First of a session for a child that is about to be forked: the child inherits the connection. Body: [`Join`], of the parent's session. Reply: [`Welcome`], without a
+    /// descriptor.
+    Fork = 40,
+    /// The child has claimed that session. Who it is, the kernel tells. No reply.
+    Claim = 41,
 }
 
 impl Request {
-    const ALL: [Request; 21] = [
+    const ALL: [Request; 23] = [
         Request::Attach,
         Request::Join,
         Request::Leave,
@@ -101,6 +106,8 @@ impl Request {
         Request::HandBack,
         Request::Examine,
         Request::CreateWithin,
+        Request::Fork,
+        Request::Claim,
     ];
 
     /// Whether it runs code of a class, which may take any time: such a connection is served by a thread of its own.

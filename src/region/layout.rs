@@ -181,7 +181,10 @@ shared_struct! {
         24 comm: [AtomicU64; 2],
         /// Seconds since 1970.
         40 attached_at: AtomicU64,
-        48 reserved: [AtomicU64; 2],
+        /// Session + 1 of the process that this one is to be forked from; 0 for one that has attached itself. Its `pid` is 0 until the child has claimed it.
+        48 parent: AtomicU32,
+        52 reserved_3: AtomicU32,
+        56 reserved: AtomicU64,
         /// Slot + 1 of a reference that a thread is moving, or of an object that it is killing; 0 when idle.
         64 lanes: [AtomicU32; LANES],
         128 reserved_2: [AtomicU64; 16],

@@ -76,11 +76,13 @@ pub enum ErrorKind {
     Deadlock = 33,
     /// The hosted object was in the memory of a broker that has died, and nobody can bring it back.
     Lost = 34,
+    /// The manager only reads: it has the region mapped for reading, and changes nothing.
+    ReadOnly = 35,
 }
 
 impl ErrorKind {
     /// Every kind there is, in the order of the numbers.
-    pub const ALL: [ErrorKind; 34] = [
+    pub const ALL: [ErrorKind; 35] = [
         ErrorKind::Os,
         ErrorKind::BrokerNotFound,
         ErrorKind::BrokerGone,
@@ -115,6 +117,7 @@ impl ErrorKind {
         ErrorKind::Unserializable,
         ErrorKind::Deadlock,
         ErrorKind::Lost,
+        ErrorKind::ReadOnly,
     ];
 
     /// The kind of a number, as it comes over the control channel or from C.

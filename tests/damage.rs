@@ -341,6 +341,63 @@ fn bits_that_flip_anywhere_crash_nobody_and_the_broker_says_what_it_has_found() 
     visitor.end();
 }
 
+/// A broker that takes over what was damaged before knows nothing but the region.
+#[test]
+fn a_damaged_region_is_taken_over_or_refused_and_its_broker_serves() {
+    let rounds = std::env::var("SHAREHOLD_FLIPS").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000_u64);
+    let seed = std::env::var("SHAREHOLD_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0x5eed);
+    let mut random = Random(seed);
+    let mut taken_over = 0;
+    for round in 0..rounds / 1000 {
+        let mut served = Served::start(&format!("damaged-{round}"), ["memfd", "segment"][round as usize % 2]);
+        let manager = served.manager();
+        let region = Region::of(&served.name);
+        let mut here = Worker { random: Random(seed + round), ..Worker::default() };
+        for _ in 0..300 {
+            let _ = here.step(&manager);
+        }
+        let kept = manager.array(&[round; 8]).expect("room");
+        kept.seal().expect("sealed");
+        served.kill();
+        // At times only what the next broker builds its books from, at times also what it is recognised by.
+        let header = if round % 4 == 3 { 0 } else { region.types };
+        for _ in 0..1 << (round % 10) {
+            let (start, len) = match random.below(6) {
+                0 => (header, 512),
+                1 => (region.sessions, 768),
+                2 => (region.names, 64 * 256),
+                3 => (region.tickets, 32 * 64),
+                4 => (region.slots, 100 * 64),
+                _ => {
+                    (region.ledger + random.below(2) * region.row + [0, region.row_map][random.below(2) as usize], 800)
+                }
+            };
+            region.flip(start + random.below(len), random.below(32) as u32);
+        }
+        served.again();
+        // This process's session may make no sense, and be ended: then there is another.
+        let until = std::time::Instant::now() + common::PATIENCE;
+        let other = loop {
+            let served = check(&served.name).and_then(|_| Manager::connect(&served.name)).and_then(|other| {
+                assert_eq!(other.value(round)?.get()?, round);
+                Ok(other)
+            });
+            match served {
+                Ok(other) => break other,
+                Err(error) => assert!(std::time::Instant::now() < until, "in round {round}: {error}"),
+            }
+        };
+        taken_over += u64::from(other.object_info(kept.id()).is_ok_and(|info| info.sealed && info.bytes == 64));
+        for _ in 0..300 {
+            let _ = here.step(&other);
+        }
+        drop((here, kept, manager));
+        assert!(served.is_alive(), "the broker has ended in round {round}");
+    }
+    println!("{taken_over} of {} were taken over", rounds / 1000);
+    assert!(taken_over > 0);
+}
+
 #[test]
 fn a_slot_that_was_written_by_somebody_else_is_never_granted_again() {
     let manager = Manager::builder().objects(64).capacity(1 << 20).start().expect("started");

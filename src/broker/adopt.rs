@@ -13,7 +13,7 @@ use super::sweep::{release_locks, sweep};
 use crate::class::ClassTable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::layout::BrokerState;
-use crate::region::{Backing, Generation, Region, SessionIndex, SlotIndex};
+use crate::region::{Backing, Generation, Region, Rights, SessionIndex, SlotIndex};
 use crate::session::Session;
 use crate::sync::Owner;
 use crate::sync::atomic::Ordering;
@@ -139,8 +139,8 @@ fn enter(region: &Arc<Region>) -> Result<Arc<Session>> {
         .session(SessionIndex::BROKER)
         .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "a region has at least two sessions"))?;
     region.reserve_row(SessionIndex::BROKER)?;
-    let generation = sessions::enter(entry, std::process::id(), rustix::process::geteuid().as_raw());
-    let session = Session::new(Arc::clone(region), SessionIndex::BROKER, generation)?;
+    let generation = sessions::enter(entry, std::process::id(), rustix::process::geteuid().as_raw(), Rights::All);
+    let session = Session::new(Arc::clone(region), SessionIndex::BROKER, generation, Rights::All)?;
     super::structure::hold(&session)?;
     Ok(session)
 }

@@ -17,6 +17,7 @@ impl Server {
         let join: Join = message::fixed(body)?;
         let parent = SessionIndex(join.session as u16);
         let attached = self.sessions.get(&parent).filter(|attached| attached.token == join.token);
+        let attached = attached.filter(|attached| !attached.entry.only_reads());
         let pid = attached.ok_or_else(|| message::protocol("there is no such session to fork"))?.pid;
         // It forks one at a time: what was prepared before for it, by another broker, it has given up.
         self.end_children(parent);

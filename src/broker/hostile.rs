@@ -13,10 +13,11 @@ use sharehold::Manager;
 use super::{Broker, RunningBroker};
 use crate::class::{List, MethodError};
 use crate::control::message::{
-    self, Announced, Attach, Create, HEAD, Head, Join, LONGEST_BODY, Named, Publish, Request, Welcome,
+    self, Announced, Attach, Create, GiveBack, HEAD, Head, Join, LONGEST_BODY, Named, Publish, Request, Take, Welcome,
 };
 use crate::error::ErrorKind;
 use crate::object::{Kind, Proxy};
+use crate::region::Rights;
 use crate::region::layout::{FINGERPRINT, VERSION};
 use crate::sys::place;
 
@@ -107,8 +108,12 @@ impl Stage {
 
     /// One that has attached, and how others join it.
     fn session(&self) -> (UnixStream, Join) {
+        self.session_of(Rights::All)
+    }
+
+    fn session_of(&self, rights: Rights) -> (UnixStream, Join) {
         let mut stream = self.connect();
-        let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, reserved: 0 };
+        let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, rights: rights as u32 };
         stream.write_all(&message::request(Request::Attach, 1, bytemuck::bytes_of(&attach))).expect("sent");
         let mut reply = [0; HEAD + size_of::<Welcome>()];
         stream.read_exact(&mut reply).expect("attached");
@@ -202,11 +207,69 @@ fn what_comes_in_the_wrong_order_is_refused() {
     let join = Join { token: 12345, session: 1, reserved: 0 };
     let join = message::request(Request::Join, 1, bytemuck::bytes_of(&join));
     assert_eq!(ask(&mut stage.connect(), &join), Said::Failure(ErrorKind::Protocol));
-    let attach = Attach { fingerprint: FINGERPRINT ^ 1, version: VERSION, reserved: 0 };
+    let attach = Attach { fingerprint: FINGERPRINT ^ 1, version: VERSION, rights: 0 };
     let attach = message::request(Request::Attach, 1, bytemuck::bytes_of(&attach));
     assert_eq!(ask(&mut stage.connect(), &attach), Said::Failure(ErrorKind::LayoutMismatch));
     assert_eq!(ask(&mut stage.attached(), &attach), Said::Failure(ErrorKind::Protocol));
     stage.check("in the wrong order");
+}
+
+#[test]
+fn who_has_no_session_forks_none_and_who_claims_none_gets_none() {
+    let stage = Stage::new("fork");
+    let (mut parent, join) = stage.session();
+    let fork = |join: &Join| message::request(Request::Fork, 1, bytemuck::bytes_of(join));
+    for wrong in [Join { token: join.token ^ 1, ..join }, Join { session: 0, ..join }, Join { session: 99, ..join }] {
+        assert_eq!(ask(&mut stage.connect(), &fork(&wrong)), Said::Failure(ErrorKind::Protocol), "{wrong:?}");
+    }
+    assert_eq!(ask(&mut parent, &fork(&join)), Said::Failure(ErrorKind::Protocol));
+    let (_, reader) = stage.session_of(Rights::Read);
+    assert_eq!(ask(&mut stage.connect(), &fork(&reader)), Said::Failure(ErrorKind::Protocol));
+    // Claimed by one that was not forked, before it has said so in the region, and twice: it is the sender's, as the kernel has it.
+    let (mut parent, join) = stage.session();
+    let mut child = stage.connect();
+    assert_eq!(ask(&mut child, &fork(&join)), Said::Reply);
+    let usage = message::request(Request::Usage, 1, &[]);
+    for stream in [&mut parent, &mut child] {
+        stream.write_all(&message::request(Request::Claim, 0, &[]).repeat(2)).expect("sent");
+        assert_eq!(ask(stream, &usage), Said::Reply);
+    }
+    drop((parent, child));
+    stage.check("after false forks");
+}
+
+#[test]
+fn a_session_that_only_reads_gets_no_more_whatever_it_says() {
+    let stage = Stage::new("reader");
+    let object = stage.healthy.id().to_bits();
+    let (mut first, join) = stage.session_of(Rights::Read);
+    let mut second = stage.joined(&join);
+    for stream in [&mut first, &mut second] {
+        for request in Request::ALL {
+            let is_first = matches!(request, Request::Attach | Request::Join | Request::HandBack | Request::Fork);
+            if request.only_reads() || is_first {
+                continue;
+            }
+            let said = ask(stream, &message::request(request, 1, &call(object, 0, 0, &[])));
+            assert_eq!(said, Said::Failure(ErrorKind::ReadOnly), "{request:?}");
+        }
+    }
+    // It may have counted and given back what there is, and no more than it has.
+    let take = |object, has_ticket| Take { object, index: 0, serial: 0, has_ticket };
+    let told =
+        |stream: &mut UnixStream, take| ask(stream, &message::request(Request::Take, 1, bytemuck::bytes_of(&take)));
+    assert_eq!(told(&mut first, take(object, 0)), Said::Reply);
+    assert_eq!(told(&mut first, take(object, 1)), Said::Failure(ErrorKind::TicketSpent));
+    assert_eq!(told(&mut first, take(object ^ 1 << 40, 0)), Said::Failure(ErrorKind::Gone));
+    assert_eq!(told(&mut first, take(u64::MAX, 0)), Said::Failure(ErrorKind::Gone));
+    for object in [object, object ^ 1 << 40, u64::MAX] {
+        let back = GiveBack { object, count: u64::MAX };
+        assert_eq!(ask(&mut first, &message::request(Request::GiveBack, 1, bytemuck::bytes_of(&back))), Said::Reply);
+    }
+    // One that counts itself has nothing counted.
+    let (mut other, _) = stage.session();
+    assert_eq!(told(&mut other, take(object, 0)), Said::Failure(ErrorKind::Protocol));
+    stage.check("after readers");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! [`server`] is the event loop, which never waits for a client or a method. [`host`] has the hosted objects, [`callers`] the threads that call them,
 //! [`mailbox`] what those want from the loop. [`grants`] has the books, [`facts`] what each slot is known to say, [`patrol`] compares the region with both; [`door`] lets connections in,
-//! [`room`] has the line of those who wait for room; [`sweep`] is the end of a session, [`adopt`] takes over what a dead broker has left, [`structure`] keeps others out, [`collect`] finds cycles, [`child`] is the way in which a
+//! [`room`] has the line of those who wait for room; [`lending`] counts for sessions that only read; [`sweep`] is the end of a session, [`adopt`] takes over what a dead broker has left, [`structure`] keeps others out, [`collect`] finds cycles, [`child`] is the way in which a
 //! program becomes the broker of another.
 
 mod adopt;
@@ -20,6 +20,7 @@ mod grants;
 pub(crate) mod host;
 #[cfg(test)]
 mod hostile;
+mod lending;
 mod mailbox;
 mod patrol;
 mod peer;

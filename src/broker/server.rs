@@ -1,6 +1,7 @@
 //! The event loop: accepts, answers all that takes no time, and hands connections that call to threads.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -13,6 +14,7 @@ use super::config::Config;
 use super::directory::Waiting;
 use super::door::{self, Door};
 use super::host::Host;
+use super::lending;
 use super::mailbox::{Errand, Left, Mailbox};
 use super::peer::{Asked, Connection};
 use super::room::Line;
@@ -25,7 +27,7 @@ use crate::object::transit::Written;
 use crate::region::constants::Constants;
 use crate::region::layout::{BrokerState, FINGERPRINT, Map, VERSION};
 use crate::region::region::check_layout;
-use crate::region::{Backing, Generation, Region, SessionIndex, SlotIndex};
+use crate::region::{Backing, Generation, Region, Rights, SessionIndex, SlotIndex};
 use crate::session::Session;
 use crate::sync::atomic::Ordering;
 use crate::sys::claim::Claim;
@@ -300,7 +302,7 @@ impl Server {
                 Ok(Some(asked)) if connection.waits && asked.request != Request::Leave => {
                     return self.close(key, Some("it asks something while it waits for an answer"));
                 }
-                Ok(Some(asked)) if asked.request.is_call() && connection.session.is_some() => {
+                Ok(Some(asked)) if asked.request.is_call() && may_call(&self.sessions, connection.session) => {
                     self.hand_over(key, asked)
                 }
                 Ok(Some(asked)) => self.answer_or_hold(key, asked),
@@ -327,11 +329,16 @@ impl Server {
             (Request::Join, None) => self.join(key, asked),
             (Request::HandBack, None) => self.take_hand_back(key, asked),
             (Request::Fork, None) => self.prepare_child(key, asked.body()),
-            (Request::Claim, Some(session)) => return self.complete_child(key, session),
             (Request::Attach | Request::Join | Request::HandBack | Request::Fork, Some(_)) => {
                 Err(message::protocol("this connection is attached already"))
             }
             (_, None) => Err(message::protocol("the first message of a connection is attach, join or hand-back")),
+            (request, Some(session)) if !request.only_reads() && lending::only_reads(&self.sessions, session) => {
+                Err(lending::refused())
+            }
+            (Request::Claim, Some(session)) => return self.complete_child(key, session),
+            (Request::Take, Some(session)) => self.lend(session, asked.body()),
+            (Request::GiveBack, Some(session)) => self.take_in(session, asked.body()),
             (Request::Leave, Some(_)) => {
                 connection.has_left = true;
                 return self.close(key, None);
@@ -434,7 +441,14 @@ impl Server {
         let sent = match &attached {
             Ok(welcome) => {
                 let bytes = message::reply(Request::Attach, asked.id, bytemuck::bytes_of(welcome));
-                connection.send_with(&bytes, self.region.file())
+                match connection.session.filter(|session| lending::only_reads(&self.sessions, *session)) {
+                    Some(_) => self
+                        .region
+                        .file_to_read()
+                        .map_err(io::Error::other)
+                        .and_then(|file| connection.send_with(&bytes, file)),
+                    None => connection.send_with(&bytes, self.region.file()),
+                }
             }
             Err(error) => connection.send(&message::failure(asked.id, error)),
         };
@@ -475,6 +489,11 @@ impl Server {
             )
             .help("build both with the same version of sharehold")
         })?;
+        let rights = match attach.rights {
+            0 => Rights::All,
+            1 => Rights::Read,
+            other => return Err(message::protocol(format!("there are no rights {other}"))),
+        };
         // A newcomer reads the header next.
         self.mend_header();
         let peer = self.connections.get(&key).ok_or_else(|| message::protocol("the connection has gone"))?.peer;
@@ -489,7 +508,7 @@ impl Server {
             .map_or_else(|| process::pidfd(peer.pid), Ok)
             .map_err(|error| if process::has_descriptors() { error } else { door::no_descriptors() })?;
         self.poller.add(&pidfd, PIDFDS + u64::from(index.0))?;
-        let generation = sessions::enter(entry, peer.pid, peer.uid);
+        let generation = sessions::enter(entry, peer.pid, peer.uid, rights);
         // What was entered was asked for by its number: it is of the right process only if that has not ended before.
         if process::has_ended(&pidfd) {
             self.poller.remove(&pidfd);
@@ -521,7 +540,9 @@ impl Server {
         let connection = self.connections.get_mut(&key).ok_or_else(|| message::protocol("the connection has gone"))?;
         let (descriptor, pid) = (connection.descriptor.take(), connection.peer.pid);
         if self.region_id() != back.region_id {
-            self.adopt(descriptor.ok_or_else(|| message::protocol("no region was handed back"))?)?;
+            self.check_unused()?;
+            let not_yet = || Error::new(ErrorKind::BrokerGone, "the region of this session has not come back yet");
+            self.adopt(descriptor.ok_or_else(not_yet)?)?;
         }
         let index = SessionIndex(back.session as u16);
         self.recognise(index, pid);
@@ -533,6 +554,8 @@ impl Server {
         })?;
         attached.is_connected = true;
         attached.connections += 1;
+        attached.entry = attached.entry.with(Rights::of_word(back.rights));
+        attached.entry.mend(&self.region, index);
         let token = attached.token;
         if let Some(connection) = self.connections.get_mut(&key) {
             connection.session = Some(index);
@@ -546,13 +569,17 @@ impl Server {
         self.region.header().region_id.load(Ordering::Relaxed)
     }
 
+    /// Whether the region may still change places with that of a dead broker.
+    fn check_unused(&self) -> Result<()> {
+        if self.sessions.is_empty() && self.region.header().granted.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Refused, "a new broker of this name has begun with an empty region")
+            .help("what is held can still be read; connect again for the rest"))
+    }
+
     /// Takes over the region that a client of a dead broker has kept, in place of the empty one.
     fn adopt(&mut self, descriptor: OwnedFd) -> Result<()> {
-        let is_used = !self.sessions.is_empty() || self.region.header().granted.load(Ordering::Relaxed) != 0;
-        if is_used {
-            return Err(Error::new(ErrorKind::Refused, "a new broker of this name has begun with an empty region")
-                .help("what is held can still be read; connect again for the rest"));
-        }
         let region = Region::handed_back(descriptor)?;
         adopt::is_adoptable(&region, self.session.broker_name())?;
         let estate = Estate::take_over(Arc::new(region), &self.classes, Arc::clone(&self.mailbox))?;
@@ -737,6 +764,11 @@ impl Server {
         }
         self.retired.insert(index, attached);
     }
+}
+
+/// Whether what a connection asks is given to a thread; what a session may not ask is answered here.
+fn may_call(sessions: &HashMap<SessionIndex, Attached>, session: Option<SessionIndex>) -> bool {
+    session.is_some_and(|session| !lending::only_reads(sessions, session))
 }
 
 fn new_region(config: &Config) -> Result<Region> {

@@ -11,21 +11,22 @@ use parking_lot::Mutex;
 
 use super::{fork, watch};
 use crate::broker::child::BrokerChild;
-use crate::control::message::{self, At, Attach, HandBack, Join, Request, Welcome};
+use crate::control::message::{self, At, Attach, GiveBack, HandBack, Join, Request, Take, Welcome};
 use crate::control::{Channel, Connection, PATIENCE, call};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::scope;
 use crate::region::layout::{FINGERPRINT, VERSION};
 use crate::region::region::check_layout;
-use crate::region::{Generation, Region, SessionIndex};
+use crate::region::{Generation, ObjectId, Region, Rights, SessionIndex};
 use crate::session::{Ask, Link, Session};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::fork::{ForkToken, PerProcess};
 use crate::sys::place::Place;
+use crate::table::tickets::TicketPlace;
 
-pub(super) type Sessions = HashMap<PathBuf, (Weak<Session>, Arc<Connections>)>;
+pub(super) type Sessions = HashMap<(PathBuf, Rights), (Weak<Session>, Arc<Connections>)>;
 
-/// The sessions of this process by the sockets of their brokers: connecting twice gives the same one.
+/// The sessions of this process by the sockets of their brokers and by rights: connecting twice gives the same one.
 pub(super) static SESSIONS: LazyLock<PerProcess<Mutex<Sessions>>> = LazyLock::new(|| PerProcess::new(Mutex::default()));
 
 /// The connections of a session. A call takes one out and puts it back, so that no two threads share one; after an error it is not put back.
@@ -33,6 +34,7 @@ pub(super) struct Connections {
     name: String,
     place: Place,
     region: Arc<Region>,
+    rights: Rights,
     fork: ForkToken,
     state: PerProcess<State>,
 }
@@ -229,10 +231,14 @@ impl Connections {
             version: VERSION,
             session: u32::from(self.state().session.0),
             generation: self.state().generation.0,
-            reserved: 0,
+            rights: self.rights as u32,
         };
         let body = [bytemuck::bytes_of(&back)];
-        let answer = connection.call_sending(Request::HandBack, &body, self.region.file(), Some(PATIENCE))?;
+        let answer = match self.rights {
+            Rights::All => connection.call_sending(Request::HandBack, &body, self.region.file(), Some(PATIENCE))?,
+            // What it has can't be written: somebody else hands the region back.
+            Rights::Read => connection.call(Request::HandBack, &body, Some(PATIENCE))?,
+        };
         let welcome: Welcome = message::fixed(answer)?;
         self.state().token.store(welcome.token, Ordering::Relaxed);
         self.state().idle.lock().clear();
@@ -292,6 +298,20 @@ impl Link for Line {
         }
     }
 
+    fn take(&self, object: ObjectId, ticket: Option<TicketPlace>) -> Result<()> {
+        let (index, serial) = ticket.map_or((0, 0), |place| (place.index, place.serial));
+        let take = Take { object: object.to_bits(), index, serial, has_ticket: u64::from(ticket.is_some()) };
+        self.0.ask(Request::Take, &[bytemuck::bytes_of(&take)], Some(PATIENCE), |_| Ok(()))
+    }
+
+    fn give_back(&self, object: ObjectId, count: u64) -> Result<()> {
+        let back = GiveBack { object: object.to_bits(), count };
+        // Whatever limits hold where the last proxy is dropped.
+        scope::without_limits(|| {
+            self.0.ask(Request::GiveBack, &[bytemuck::bytes_of(&back)], Some(PATIENCE), |_| Ok(()))
+        })
+    }
+
     fn call(&self, session: &Arc<Session>, ask: Ask<'_>, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         call::outgoing(session, &*self.0, ask, |kind, body| {
             self.0.ask(kind, body, None, |answer| call::read_result(session, answer, read))
@@ -312,48 +332,52 @@ impl Drop for Line {
 }
 
 /// Attaches this process to the broker of this name, or finds the session it has.
-pub(super) fn attach(name: &str) -> Result<(Arc<Session>, Arc<Connections>)> {
+pub(super) fn attach(name: &str, rights: Rights) -> Result<(Arc<Session>, Arc<Connections>)> {
     let place = Place::of(name)?;
+    let key = (place.socket_path(), rights);
     let mut sessions = SESSIONS.get().lock();
-    if let Some((session, channel)) = sessions.get(&place.socket_path())
+    if let Some((session, channel)) = sessions.get(&key)
         && let Some(session) = session.upgrade()
         && session.is_ours()
         && (channel.is_connected() || channel.reconnect().is_ok())
     {
         return Ok((session, Arc::clone(channel)));
     }
-    let (session, channel) = attach_anew(name, &place)?;
+    let (session, channel) = attach_anew(name, &place, rights)?;
     sessions.retain(|_, (session, _)| session.strong_count() > 0);
-    sessions.insert(place.socket_path(), (Arc::downgrade(&session), Arc::clone(&channel)));
+    sessions.insert(key, (Arc::downgrade(&session), Arc::clone(&channel)));
     Ok((session, channel))
 }
 
-/// The session of this process with a region, if it has one, wherever its broker is.
+/// The session of this process with a region, if it has one, wherever its broker is: rather one that may write.
 pub(super) fn attached_to(region_id: u64) -> Option<(Arc<Session>, Arc<Connections>)> {
-    SESSIONS.get().lock().values().find_map(|(session, channel)| {
+    let sessions = SESSIONS.get().lock();
+    let found = sessions.values().filter_map(|(session, channel)| {
         let session = session.upgrade().filter(|session| session.is_ours())?;
         let is_it = session.region().header().region_id.load(Ordering::Relaxed) == region_id;
         is_it.then(|| (session, Arc::clone(channel)))
-    })
+    });
+    found.min_by_key(|(session, _)| session.only_reads())
 }
 
-fn attach_anew(name: &str, place: &Place) -> Result<(Arc<Session>, Arc<Connections>)> {
+fn attach_anew(name: &str, place: &Place, rights: Rights) -> Result<(Arc<Session>, Arc<Connections>)> {
     fork::watch_forks()?;
     let mut first = Connection::open(place)?;
-    let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, reserved: 0 };
+    let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, rights: rights as u32 };
     let (body, fd) = first.call_with(Request::Attach, &[bytemuck::bytes_of(&attach)], Some(PATIENCE))?;
     let welcome: Welcome = message::fixed(body)?;
     check_layout(welcome.version, welcome.fingerprint)?;
     let fd = fd.ok_or_else(|| message::protocol("the broker sent no region"))?;
-    let region = Arc::new(Region::received(fd)?);
+    let region = Arc::new(Region::received(fd, rights)?);
     let index =
         SessionIndex(u16::try_from(welcome.session).map_err(|_| message::protocol("a session number is too large"))?);
     let generation = Generation(welcome.generation);
-    let session = Session::new(Arc::clone(&region), index, generation)?;
+    let session = Session::new(Arc::clone(&region), index, generation, rights)?;
     let channel = Arc::new(Connections {
         name: name.to_owned(),
         place: place.clone(),
         region,
+        rights,
         fork: ForkToken::of_this_process()?,
         state: PerProcess::new(State::new(index, generation, welcome.token, Some(first))),
     });

@@ -8,7 +8,7 @@ use super::attach::{Connections, attach};
 use crate::control::message::{self, Damage, Request};
 use crate::control::{Channel, PATIENCE};
 use crate::error::{Error, ErrorKind, Result};
-use crate::region::Region;
+use crate::region::{Region, Rights};
 use crate::session::Session;
 use crate::sync::atomic::Ordering;
 use crate::sys::memory::Memory;
@@ -105,7 +105,7 @@ impl Opened {
 }
 
 fn open(name: &str) -> Result<Opened> {
-    match attach(name) {
+    match attach(name, Rights::All) {
         Ok((session, channel)) => Ok(Opened::Attached(session, channel)),
         Err(error) if error.kind() == ErrorKind::BrokerNotFound => {
             let neither = || {

@@ -129,7 +129,8 @@ impl Prepared {
 impl Twin {
     fn of(session: Arc<Session>, connections: Arc<Connections>) -> Self {
         let mut lifted = Lifted::default();
-        let prepared = connections.prepare_child(PATIENCE).map(Box::new);
+        let is_counting = session.check_writes("be had by a forked child");
+        let prepared = is_counting.and_then(|()| connections.prepare_child(PATIENCE)).map(Box::new);
         let copied = prepared.as_ref().map_or(Ok(()), |state| session.copy_row(state.session, &mut lifted));
         for error in prepared.as_ref().err().into_iter().chain(copied.as_ref().err()) {
             tracing::warn!(%error, broker = %session.broker_name(), "a child is forked without a session");

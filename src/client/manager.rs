@@ -21,8 +21,8 @@ use crate::object::payload::{self, Payload, slot_of};
 use crate::object::schema::short_name;
 use crate::object::value::copy_words;
 use crate::object::{Archivable, Archive, Array, Kind, Object, Proxy, Shareable, Ticket, Value, transit};
-use crate::region::ObjectId;
 use crate::region::layout::SEALED;
+use crate::region::{ObjectId, Rights};
 use crate::session::{Ask, Hold, Session};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::clock;
@@ -49,6 +49,7 @@ pub struct Manager {
 pub struct ManagerBuilder {
     config: Config,
     room: Duration,
+    rights: Rights,
 }
 
 impl ManagerBuilder {
@@ -69,15 +70,56 @@ impl ManagerBuilder {
         self
     }
 
+    /// Has the region mapped for reading: nothing that this manager or its proxies do can change a byte of it, whatever goes wrong in this process.
+    ///
+    /// Values, archives and sealed arrays are read, names are looked up and tickets redeemed; the broker counts for this process, which costs a round trip for the first and after the last proxy of an object.
+    /// Arrays that are not sealed can't be read, since a reader has to tell writers that it reads. All that changes something is refused with `ReadOnly`.
+    ///
+    /// ```
+    /// use sharehold::{Array, ErrorKind, Manager};
+    ///
+    /// let manager = Manager::start()?;
+    /// let prices = manager.array(&[1.0, 2.5])?;
+    /// prices.seal()?;
+    /// manager.publish("prices", &prices)?;
+    ///
+    /// let reader = Manager::builder().read_only().connect(manager.name())?;
+    /// let prices: Array<f64> = reader.lookup("prices")?;
+    /// assert_eq!(prices.sealed()?, [1.0, 2.5]);
+    /// assert_eq!(reader.value(1).unwrap_err().kind(), ErrorKind::ReadOnly);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.rights = Rights::Read;
+        self
+    }
+
+    /// Joins a broker that runs already.
+    ///
+    /// # Errors
+    /// As [`Manager::connect`].
+    pub fn connect(self, name: &str) -> Result<Manager> {
+        let (session, channel) = attach(name, self.rights)?;
+        Ok(Manager { session, channel, room: self.room })
+    }
+
     /// Starts the broker as a child process and connects to it.
     ///
     /// The broker ends when this process's last manager and proxy have gone, and also when this process dies, however it does.
     ///
     /// # Errors
-    /// `BrokerExists` if one of this name runs, `InvalidArgument`, `RegionFull`, `Os`.
+    /// `BrokerExists` if one of this name runs, `InvalidArgument`, also for a manager that only reads, `RegionFull`, `Os`.
     pub fn start(self) -> Result<Manager> {
+        if self.rights == Rights::Read {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "there is nothing to read in a region that is only begun",
+            )
+            .help("connect to a broker that others use"));
+        }
         let child = BrokerChild::start(&self.config)?;
-        let (session, channel) = attach(&self.config.name)?;
+        let (session, channel) = attach(&self.config.name, Rights::All)?;
         channel.set_child(child);
         Ok(Manager { session, channel, room: self.room })
     }
@@ -97,7 +139,7 @@ impl Manager {
         use std::hash::{BuildHasher, RandomState};
         let unique = RandomState::new().hash_one(clock::boot_nanos()) as u32;
         let name = format!("auto-{}-{unique:08x}", std::process::id());
-        ManagerBuilder { config: Config { name, ..Config::default() }, room: Duration::ZERO }
+        ManagerBuilder { config: Config { name, ..Config::default() }, room: Duration::ZERO, rights: Rights::All }
     }
 
     /// Joins the broker of this name. A name alone is one of this user's brokers; that of another user, who has allowed it, is named with its directory, as in
@@ -106,7 +148,7 @@ impl Manager {
     /// # Errors
     /// `BrokerNotFound`, `Refused` if it is another user's and does not allow this one, `LayoutMismatch` with both layouts, `TableFull` if it has no session free.
     pub fn connect(name: &str) -> Result<Self> {
-        let (session, channel) = attach(name)?;
+        let (session, channel) = attach(name, Rights::All)?;
         Ok(Self { session, channel, room: Duration::ZERO })
     }
 
@@ -390,6 +432,9 @@ impl Manager {
     }
 
     fn ask(&self, request: Request, body: &[u8]) -> Result<Vec<u8>> {
+        if !request.only_reads() {
+            self.session.check_writes("ask that of its broker")?;
+        }
         self.channel.call(request, body, PATIENCE)
     }
 

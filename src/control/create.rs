@@ -78,6 +78,7 @@ pub(crate) fn create(
     room: Duration,
 ) -> Result<Created> {
     session.check_ours()?;
+    session.check_writes("create objects")?;
     let most = session.region().capacities().heap;
     let until = clock::boot_nanos_after(room);
     loop {

@@ -76,15 +76,19 @@ pub(crate) enum Request {
     Examine = 30,
     /// As `Create`, and waits for room. Body: [`CreateWithin`].
     CreateWithin = 31,
+    /// Of a session that only reads: has the broker count a reference for it. Body: [`Take`].
+    Take = 40,
+    /// Of the same: has the broker give back what it has counted. Body: [`GiveBack`].
+    GiveBack = 41,
     /// First of a session for a child that is about to be forked: the child inherits the connection. Body: [`Join`], of the parent's session. Reply: [`Welcome`], without a
     /// descriptor.
-    Fork = 40,
+    Fork = 50,
     /// The child has claimed that session. Who it is, the kernel tells. No reply.
-    Claim = 41,
+    Claim = 51,
 }
 
 impl Request {
-    const ALL: [Request; 23] = [
+    pub(crate) const ALL: [Request; 25] = [
         Request::Attach,
         Request::Join,
         Request::Leave,
@@ -106,9 +110,16 @@ impl Request {
         Request::HandBack,
         Request::Examine,
         Request::CreateWithin,
+        Request::Take,
+        Request::GiveBack,
         Request::Fork,
         Request::Claim,
     ];
+
+    /// Whether a session that only reads may ask it.
+    pub(crate) fn only_reads(self) -> bool {
+        matches!(self, Self::Take | Self::GiveBack | Self::Wait | Self::Usage | Self::Leave)
+    }
 
     /// Whether it runs code of a class, which may take any time: such a connection is served by a thread of its own.
     pub(crate) fn is_call(self) -> bool {
@@ -121,7 +132,8 @@ impl Request {
 pub(crate) struct Attach {
     pub(crate) fingerprint: u64,
     pub(crate) version: u32,
-    pub(crate) reserved: u32,
+    /// See [`Rights`](crate::region::Rights).
+    pub(crate) rights: u32,
 }
 
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -133,7 +145,8 @@ pub(crate) struct HandBack {
     pub(crate) version: u32,
     pub(crate) session: u32,
     pub(crate) generation: u32,
-    pub(crate) reserved: u32,
+    /// As in [`Attach`]: what the region says of it may be damaged.
+    pub(crate) rights: u32,
 }
 
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -231,6 +244,25 @@ pub(crate) struct HeapUse {
 #[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub(crate) struct Damage {
     pub(crate) findings: Vec<String>,
+}
+
+/// A reference that is to be counted.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Take {
+    pub(crate) object: u64,
+    /// The ticket of which a use is taken, if `has_ticket` is 1.
+    pub(crate) index: u32,
+    pub(crate) serial: u32,
+    pub(crate) has_ticket: u64,
+}
+
+/// References that are not needed any more.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct GiveBack {
+    pub(crate) object: u64,
+    pub(crate) count: u64,
 }
 
 /// A number of the boot clock, in a body of its own.

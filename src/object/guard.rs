@@ -61,13 +61,16 @@ impl<'h> ObjectLock<'h> {
         self.word().is_poisoned()
     }
 
-    pub(crate) fn clear_poison(&self) {
+    pub(crate) fn clear_poison(&self) -> Result<()> {
+        self.hold.session().check_writes("clear a mark")?;
         self.word().clear_poison();
+        Ok(())
     }
 
     /// Waits for the lock alone: the mutual exclusion of writers.
     pub(crate) fn exclude_writers(&self, timeout: Option<Duration>, poisons: bool) -> Result<()> {
         let session = self.hold.session();
+        session.check_writes("change or seal an object")?;
         let deadline = deadline(timeout);
         self.word()
             .lock(self.me, deadline, poisons, |owner| session.is_dead(owner))
@@ -101,6 +104,10 @@ impl<'h> ObjectLock<'h> {
     fn begin_reading(&self, timeout: Option<Duration>) -> Result<()> {
         let deadline = deadline(timeout);
         let session = self.hold.session();
+        if session.only_reads() {
+            // What is sealed needs no guard.
+            return if self.is_sealed() { Ok(()) } else { Err(unguarded(self.hold)) };
+        }
         loop {
             let before = self.hold.cell().fetch_add(READER, Ordering::Relaxed);
             if readers(before) >= MOST_READERS {
@@ -124,6 +131,9 @@ impl<'h> ObjectLock<'h> {
     }
 
     fn end_reading(&self) {
+        if self.hold.session().only_reads() {
+            return;
+        }
         // Release: what was read comes before what the writer does next.
         self.hold.cell().fetch_sub(READER, Ordering::Release);
         // Pairs with the fence in `begin_writing`: either the writer sees that we left, or we see the writer.
@@ -210,6 +220,12 @@ fn timed_out(what: &str, hold: &Hold, timeout: Option<Duration>) -> Error {
 fn too_many(hold: &Hold) -> Error {
     let what = format!("object {} has {MOST_READERS} read guards in this process, and can't have more", hold.id());
     Error::new(ErrorKind::InvalidArgument, what).help("let go of some")
+}
+
+fn unguarded(hold: &Hold) -> Error {
+    let what = "others may change it, and a manager that only reads can't tell them that it reads";
+    Error::new(ErrorKind::ReadOnly, format!("object {} is not sealed: {what}", hold.id()))
+        .help("seal it, or connect without read_only; values are read as they are")
 }
 
 pub(crate) fn sealed(hold: &Hold) -> Error {

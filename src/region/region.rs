@@ -24,6 +24,23 @@ pub enum Backing {
     Segment,
 }
 
+/// What a session may do with the region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(u32)]
+pub(crate) enum Rights {
+    #[default]
+    All = 0,
+    /// It has the region mapped for reading; the broker counts for it.
+    Read = 1,
+}
+
+impl Rights {
+    /// Whatever is not known has the fewest.
+    pub(crate) fn of_word(word: u32) -> Self {
+        if word == 0 { Self::All } else { Self::Read }
+    }
+}
+
 /// A mapped region.
 pub(crate) struct Region {
     memory: Memory,
@@ -121,8 +138,8 @@ impl Region {
     }
 
     /// Maps a region that came over a socket.
-    pub(crate) fn received(fd: OwnedFd) -> Result<Self> {
-        Self::open(Memory::received(fd)?)
+    pub(crate) fn received(fd: OwnedFd, rights: Rights) -> Result<Self> {
+        Self::open(Memory::received(fd, rights == Rights::All)?)
     }
 
     /// Maps a memfd that a client of a dead broker has kept.
@@ -149,6 +166,11 @@ impl Region {
 
     pub(crate) fn file(&self) -> BorrowedFd<'_> {
         self.memory.file()
+    }
+
+    /// See [`Memory::file_to_read`].
+    pub(crate) fn file_to_read(&self) -> Result<OwnedFd> {
+        self.memory.file_to_read()
     }
 
     /// Bytes of memory that the region takes at this moment, tables included.

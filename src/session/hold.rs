@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::Session;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::region::{ObjectId, SlotIndex};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::table::counting::{is_consistent, release, retain};
@@ -49,8 +49,23 @@ impl Hold {
         Ok(hold.if_taken(claimed))
     }
 
+    /// Has the broker count, for a session that only reads.
+    fn ask(session: &Arc<Session>, id: ObjectId, ticket: Option<TicketPlace>) -> Result<Option<Self>> {
+        session.check_ours()?;
+        session.region().slot_words(id)?;
+        let Some(cell) = session.take(id, ticket) else { return Ok(None) };
+        cell?;
+        Ok(Some(Self { session: NonNull::from(&**session), id }))
+    }
+
     /// Takes a reference that is stored somewhere and stays there, as a name. `None`: the object is gone.
     pub(crate) fn take(session: &Arc<Session>, id: ObjectId) -> Result<Option<Self>> {
+        if session.only_reads() {
+            return match Self::ask(session, id, None) {
+                Err(error) if error.kind() == ErrorKind::Gone => Ok(None),
+                taken => taken,
+            };
+        }
         let hold = Self::announce(session, id)?;
         let taken = session.counting().bump(&session.region().slot_words(id)?, id);
         Ok(hold.if_taken(taken))
@@ -67,6 +82,14 @@ impl Hold {
 
     /// Takes one use of a ticket.
     pub(crate) fn redeem(session: &Arc<Session>, place: TicketPlace, id: ObjectId) -> Result<Result<Self, Refused>> {
+        if session.only_reads() {
+            return match Self::ask(session, id, Some(place)) {
+                Ok(hold) => Ok(hold.ok_or(Refused::Gone)),
+                Err(error) if error.kind() == ErrorKind::Gone => Ok(Err(Refused::Gone)),
+                Err(error) if error.kind() == ErrorKind::TicketSpent => Ok(Err(Refused::Spent)),
+                Err(error) => Err(error),
+            };
+        }
         let hold = Self::announce(session, id)?;
         let redeemed = session.with_lane(|lane| tickets::redeem(session.region(), session.index(), lane, place, id));
         Ok(redeemed.map(|()| {
@@ -78,6 +101,7 @@ impl Hold {
     /// Issues a ticket for the object.
     pub(crate) fn issue(&self, terms: Terms) -> Result<TicketPlace> {
         let session = self.session();
+        session.check_writes("issue tickets")?;
         session.with_lane(|lane| {
             tickets::issue(session.region(), session.index(), lane, self.id, terms, &session.ticket_hint)
         })
@@ -100,9 +124,9 @@ impl Hold {
     #[inline]
     pub(crate) fn cell(&self) -> &AtomicU64 {
         let cells = self.session().cells();
-        // SAFETY: `announce` has got the cell of this slot, so the row reaches so far; the same row of a child has the same pages.
+        // SAFETY: `announce` or `ask` has got the cell of this slot, so the cells reach so far; the row of a forked child has the same pages.
         let cell = unsafe { cells.add(self.id.slot().0 as usize) };
-        // SAFETY: the cell is in the region that the session keeps mapped.
+        // SAFETY: the cell is in the region that the session keeps mapped, or the session's own.
         unsafe { &*cell }
     }
 
@@ -140,7 +164,7 @@ impl Hold {
     fn last(&self) {
         // What was damaged, or swept because the broker has ended the session, may be zero too early: then there are other holds, and the session must outlive them.
         // Acquire: pairs with the sweep, which marks the session before it empties the cells.
-        let is_whole = is_consistent(self.cell().load(Ordering::Acquire)) && self.session().is_attached();
+        let is_whole = is_consistent(self.cell().load(Ordering::Acquire)) && self.session().is_counting();
         if !is_whole || !self.session().tokens.give_back(self.slot()) {
             tracing::error!(object = %self.id, "the count of this process's proxies is damaged, or its session has ended");
             return self.session().check(self.id);

@@ -4,14 +4,16 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64 as PrivateU64};
 use std::sync::{Arc, OnceLock};
 
+use super::takings::Takings;
 use super::tokens::Tokens;
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::layout::{HOSTED, LANES};
-use crate::region::{Generation, ObjectId, Region, SessionIndex, SlotIndex};
+use crate::region::{Generation, ObjectId, Region, Rights, SessionIndex, SlotIndex};
 use crate::sync::Owner;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sys::fork::ForkToken;
 use crate::table::counting::SessionState;
+use crate::table::tickets::TicketPlace;
 use crate::table::{Counting, sessions};
 
 /// A way to the broker, as far as the layers below the control channel need one. It ends with the session.
@@ -29,6 +31,17 @@ pub(crate) trait Link: Send + Sync {
     }
     /// Does, in a forked child, what the handler of the fork may not.
     fn begin_anew(&self) {}
+    /// Has the broker count a reference in the row of this session, which only reads.
+    fn take(&self, object: ObjectId, _ticket: Option<TicketPlace>) -> Result<()> {
+        Err(Error::new(
+            ErrorKind::Refused,
+            format!("this session counts its references itself, also of object {object}"),
+        ))
+    }
+    /// Has the broker count so many less.
+    fn give_back(&self, _object: ObjectId, _count: u64) -> Result<()> {
+        Ok(())
+    }
     /// Has a call made in the broker. `read` gets the bytes of the result while the references in it still stand for it.
     fn call(&self, session: &Arc<Session>, ask: Ask<'_>, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
 }
@@ -73,14 +86,23 @@ pub(crate) struct Session {
     /// A forked child that has yet to begin anew.
     pub(super) is_new: AtomicBool,
     pub(super) tokens: Tokens,
+    /// Of a session that only reads: what it counts instead of its row.
+    takings: Option<Takings>,
     /// Where this process last found a free ticket.
     pub(crate) ticket_hint: AtomicU32,
     link: OnceLock<Box<dyn Link>>,
 }
 
 impl Session {
-    pub(crate) fn new(region: Arc<Region>, index: SessionIndex, generation: Generation) -> Result<Arc<Self>> {
-        let (Some(_), Some(cells)) = (region.session(index), region.first_cell(index)) else {
+    pub(crate) fn new(
+        region: Arc<Region>,
+        index: SessionIndex,
+        generation: Generation,
+        rights: Rights,
+    ) -> Result<Arc<Self>> {
+        let takings = (rights == Rights::Read).then(|| Takings::new(region.capacities().objects));
+        let cells = takings.as_ref().map_or_else(|| region.first_cell(index), |takings| Some(takings.first_cell()));
+        let (Some(_), Some(cells)) = (region.session(index), cells) else {
             return Err(Error::new(ErrorKind::Protocol, format!("there is no session {}", index.0)));
         };
         // Each process starts elsewhere in the ticket table, so that they do not meet.
@@ -88,6 +110,7 @@ impl Session {
         let broker_name = region.broker_name().into();
         let session = Self {
             tokens: Tokens::new(region.capacities().objects),
+            takings,
             region,
             broker_name,
             pid: AtomicU32::new(std::process::id()),
@@ -162,8 +185,39 @@ impl Session {
         self.token.is_ours()
     }
 
+    /// Whether this session has the region mapped for reading.
+    pub(crate) fn only_reads(&self) -> bool {
+        self.takings.is_some()
+    }
+
+    /// An error in a session that only reads. `what` can't be done there.
+    pub(crate) fn check_writes(&self, what: &str) -> Result<()> {
+        if !self.only_reads() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::ReadOnly, format!("this manager only reads, and can't {what}"))
+            .help("connect without read_only"))
+    }
+
+    /// Has a reference counted by the broker, in a session that only reads. `None`: this session counts for itself.
+    pub(super) fn take(self: &Arc<Self>, id: ObjectId, ticket: Option<TicketPlace>) -> Option<Result<&AtomicU64>> {
+        let takings = self.takings.as_ref()?;
+        let gone = || Error::new(ErrorKind::BrokerGone, "this session has no way to its broker");
+        Some(self.link().ok_or_else(gone).and_then(|link| {
+            if takings.take(link, id, ticket)? {
+                self.let_cell_own(id.slot());
+            }
+            takings.cell(id.slot())
+        }))
+    }
+
+    /// Whether what the cell of a slot says can be believed: it was not swept, and nobody but this process writes private ones.
+    pub(super) fn is_counting(&self) -> bool {
+        self.only_reads() || self.is_attached()
+    }
+
     /// Whether the region says that this session is active: the broker has not ended it.
-    pub(super) fn is_attached(&self) -> bool {
+    fn is_attached(&self) -> bool {
         self.region.session(self.index()).is_some_and(|entry| {
             let state = entry.state.load(Ordering::Acquire);
             sessions::generation(state) == self.generation() && SessionState::of_word(state) == SessionState::Active
@@ -264,6 +318,9 @@ impl Session {
     /// After the last proxy of this process has gone.
     #[cold]
     pub(crate) fn check(&self, id: ObjectId) {
+        if let Some(takings) = &self.takings {
+            return self.link().map_or((), |link| takings.give_back(link, id));
+        }
         let slot = id.slot();
         let is_awaited = self
             .region

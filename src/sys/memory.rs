@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::{MemfdFlags, Mode, SealFlags, SeekFrom};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, SeekFrom};
 use rustix::mm::Advice;
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
@@ -18,11 +18,13 @@ use crate::error::{Error, ErrorKind, Result};
 /// The unit in which memory is reserved and given back.
 pub(crate) const PAGE: u64 = 4096;
 
-/// A mapping of the whole of a shared file, readable and writable.
+/// A mapping of the whole of a shared file.
 pub(crate) struct Memory {
     mapping: Mapping,
     file: File,
     len: u64,
+    /// Whether it is mapped for writing too. Where it is not, every attempt to write ends the process.
+    is_writable: bool,
 }
 
 enum Mapping {
@@ -49,18 +51,18 @@ impl Memory {
         rustix::fs::ftruncate(&fd, len).map_err(|error| Error::os(format!("size a memfd to {len} bytes"), error))?;
         rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
             .map_err(|error| Error::os("seal a memfd", error))?;
-        Self::of_descriptor(fd)
+        Self::of_descriptor(fd, true)
     }
 
     /// Maps what another process sent: a sealed memfd, or a file that has a name, as a segment does. Any other could be cut off under the hands of whoever maps it.
-    pub(crate) fn received(fd: OwnedFd) -> Result<Self> {
+    pub(crate) fn received(fd: OwnedFd, is_writable: bool) -> Result<Self> {
         use std::os::unix::fs::MetadataExt;
         let file = File::from(fd);
         let metadata = file.metadata().map_err(|error| Error::os("look at the region's file", error))?;
         if !is_sealed(&file) && (metadata.nlink() == 0 || !metadata.is_file()) {
             return Err(Error::new(ErrorKind::Refused, "the region's file is neither a sealed memfd nor a segment"));
         }
-        Self::of_descriptor(file.into())
+        Self::of_descriptor(file.into(), is_writable)
     }
 
     /// As [`Memory::received`], but nothing else than a memfd that can neither shrink nor grow, so that no touch of it can fail for the file's end.
@@ -68,21 +70,24 @@ impl Memory {
         if !is_sealed(&fd) {
             return Err(Error::new(ErrorKind::Refused, "what was handed back is not a sealed memfd"));
         }
-        Self::of_descriptor(fd)
+        Self::of_descriptor(fd, true)
     }
 
-    fn of_descriptor(fd: OwnedFd) -> Result<Self> {
+    fn of_descriptor(fd: OwnedFd, is_writable: bool) -> Result<Self> {
         let file = File::from(fd);
         let len = file.metadata().map_err(|error| Error::os("look at the region's file", error))?.len();
         let size = usize::try_from(len)
             .ok()
             .filter(|size| *size > 0)
             .ok_or_else(|| Error::new(ErrorKind::Damaged, format!("the region's file has {len} bytes")))?;
-        let mapping = MmapOptions::new().len(size).no_reserve_swap().map_raw(&file).map_err(|error| {
+        let mut options = MmapOptions::new();
+        options.len(size).no_reserve_swap();
+        let mapped = if is_writable { options.map_raw(&file) } else { options.map_raw_read_only(&file) };
+        let mapping = mapped.map_err(|error| {
             Error::os(format!("map {len} bytes of shared memory"), error)
                 .help("the address space may be limited: look at `ulimit -v`")
         })?;
-        let memory = Self { mapping: Mapping::Descriptor(mapping), file, len };
+        let memory = Self { mapping: Mapping::Descriptor(mapping), file, len, is_writable };
         memory.keep_out_of_core_dumps();
         Ok(memory)
     }
@@ -144,7 +149,7 @@ impl Memory {
         if len != shmem.len() as u64 {
             return Err(Error::new(ErrorKind::Damaged, format!("segment {name} changed its size while it was opened")));
         }
-        let memory = Self { mapping: Mapping::Segment(shmem), file, len };
+        let memory = Self { mapping: Mapping::Segment(shmem), file, len, is_writable: true };
         memory.keep_out_of_core_dumps();
         Ok(memory)
     }
@@ -166,12 +171,20 @@ impl Memory {
         self.file.as_fd()
     }
 
+    /// The same file, open for reading only: it can't be mapped for writing. Who may open the file itself, as its owner may through `/proc`, gets more.
+    pub(crate) fn file_to_read(&self) -> Result<OwnedFd> {
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.file));
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| Error::os("open the region for reading", error))
+    }
+
     /// Makes sure that touching these bytes can't fail: a full file system or memory limit is an error here, never a SIGBUS later.
     /// The range is widened to whole pages and also mapped, so that the first touch is as fast as the second.
     pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<()> {
         let Some((start, size)) = self.pages(offset, len) else { return Ok(()) };
+        let advice = if self.is_writable { Advice::LinuxPopulateWrite } else { Advice::LinuxPopulateRead };
         // SAFETY: the range lies inside the mapping; populating changes no byte.
-        let populated = unsafe { rustix::mm::madvise(start, size, Advice::LinuxPopulateWrite) };
+        let populated = unsafe { rustix::mm::madvise(start, size, advice) };
         match populated {
             Ok(()) => Ok(()),
             // Linux before 5.14 lacks the advice.

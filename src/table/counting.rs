@@ -18,7 +18,7 @@ pub(crate) const PROXIES: u64 = READER - 1;
 /// The third quarter of a cell: read guards.
 pub(crate) const READERS: u64 = (1 << SECOND_AT) - READER;
 /// A cell that has reached this stays above it: the object lives until its session ends. A quarter of what fits, so that no race of threads overflows.
-pub(super) const SATURATED: u64 = 1 << 30;
+pub(crate) const SATURATED: u64 = 1 << 30;
 /// Set in a cell while its process forks: such a cell is not zero, a drop there is never the last, and a clone sees that it has to count for the child too (R41).
 pub(super) const LIFTED: u64 = 1 << 31;
 

@@ -3,7 +3,7 @@
 use super::counting::SessionState;
 use crate::region::layout::SessionEntry;
 use crate::region::region::{read_text, write_text};
-use crate::region::{Generation, Region, SessionIndex, SlotIndex};
+use crate::region::{Generation, Region, Rights, SessionIndex, SlotIndex};
 use crate::sync::Owner;
 use crate::sync::atomic::Ordering;
 use crate::sys::{clock, process};
@@ -20,7 +20,7 @@ pub(crate) struct SessionRecord {
 }
 
 /// Enters a process in a free row and makes it active, with the next generation.
-pub(crate) fn enter(entry: &SessionEntry, pid: u32, uid: u32) -> Generation {
+pub(crate) fn enter(entry: &SessionEntry, pid: u32, uid: u32, rights: Rights) -> Generation {
     let generation = Generation(generation(entry.state.load(Ordering::Relaxed)).0.wrapping_add(1));
     entry.pid.store(pid, Ordering::Relaxed);
     entry.parent.store(0, Ordering::Relaxed);
@@ -28,6 +28,7 @@ pub(crate) fn enter(entry: &SessionEntry, pid: u32, uid: u32) -> Generation {
     entry.start.store(process::start_time(pid).unwrap_or(0), Ordering::Relaxed);
     write_text(&entry.comm, &process::comm(pid));
     entry.attached_at.store(clock::unix_seconds(), Ordering::Relaxed);
+    entry.rights.store(rights as u32, Ordering::Relaxed);
     set_state(entry, generation, SessionState::Active);
     generation
 }
@@ -42,6 +43,7 @@ pub(crate) fn prepare(entry: &SessionEntry, parent: SessionIndex, uid: u32) -> G
     entry.uid.store(uid, Ordering::Relaxed);
     entry.start.store(0, Ordering::Relaxed);
     entry.parent.store(u32::from(parent.0) + 1, Ordering::Relaxed);
+    entry.rights.store(Rights::All as u32, Ordering::Relaxed);
     write_text(&entry.comm, "?");
     entry.attached_at.store(clock::unix_seconds(), Ordering::Relaxed);
     set_state(entry, generation, SessionState::Active);
@@ -127,6 +129,7 @@ pub(crate) struct Entry {
     pid: u32,
     uid: u32,
     start: u64,
+    rights: u32,
 }
 
 impl Entry {
@@ -137,6 +140,7 @@ impl Entry {
             pid: entry.pid.load(Ordering::Relaxed),
             uid: entry.uid.load(Ordering::Relaxed),
             start: entry.start.load(Ordering::Relaxed),
+            rights: entry.rights.load(Ordering::Relaxed),
         }
     }
 
@@ -146,11 +150,21 @@ impl Entry {
         entry.pid.store(self.pid, Ordering::Relaxed);
         entry.uid.store(self.uid, Ordering::Relaxed);
         entry.start.store(self.start, Ordering::Relaxed);
+        entry.rights.store(self.rights, Ordering::Relaxed);
         entry.state.store(self.state, Ordering::Release);
         true
     }
 
     pub(crate) fn generation(&self) -> Generation {
         generation(self.state)
+    }
+
+    /// The same with other rights, yet to be written.
+    pub(crate) fn with(self, rights: Rights) -> Self {
+        Self { rights: rights as u32, ..self }
+    }
+
+    pub(crate) fn only_reads(&self) -> bool {
+        Rights::of_word(self.rights) == Rights::Read
     }
 }

@@ -97,6 +97,10 @@ impl Actor {
         assert!(status.expect("kill runs").success());
     }
 
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().expect("it is ours").is_none()
+    }
+
     /// Lets the role know that it is to end, and goes on.
     pub fn close_input(&mut self) {
         self.stdin.take();

@@ -28,6 +28,16 @@ impl Served {
         self.take().kill();
     }
 
+    /// Whether the process of the broker is there.
+    pub fn is_alive(&mut self) -> bool {
+        self.broker.as_mut().is_some_and(Actor::is_alive)
+    }
+
+    /// Starts it again after it was killed.
+    pub fn again(&mut self) {
+        self.serve(self.backing);
+    }
+
     /// The process, which is to end by itself.
     pub fn take(&mut self) -> Actor {
         self.broker.take().expect("it serves")

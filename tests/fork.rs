@@ -98,9 +98,8 @@ fn more_roles(role: &str, arguments: &[String]) {
             if child == 0 {
                 leave(|| {
                     let _held = &array;
-                    loop {
-                        std::thread::park();
-                    }
+                    // It is killed long before.
+                    std::thread::sleep(common::PATIENCE);
                 });
             }
             say(child);
@@ -526,4 +525,76 @@ fn the_child_of_a_program_with_a_broker_does_not_end_it() {
     assert_eq!(object.id(), value.id());
     assert!(manager.child_pid().is_some());
     eventually("the child has left", || manager.stats().expect("told").sessions == 2);
+}
+
+/// A class whose methods fork, as one that runs another program does.
+pub struct Forker;
+
+#[sharehold::class]
+impl Forker {
+    /// One that has not forked yet.
+    pub fn new() -> Self {
+        Self
+    }
+
+    /// What the child sees of what the method holds.
+    pub fn fork_and_tell(&self, held: Array<u64>) -> String {
+        let (mut told, mut tell) = std::io::pipe().expect("a pipe");
+        let child = fork();
+        if child == 0 {
+            leave(|| {
+                let kinds =
+                    [held.ticket().map(drop), held.read().map(drop)].map(|result| result.map_err(|error| error.kind()));
+                drop(held.clone());
+                drop(held);
+                tell.write_all(format!("{kinds:?}").as_bytes()).expect("told");
+            });
+        }
+        drop(tell);
+        join(child);
+        let mut said = String::new();
+        told.read_to_string(&mut said).expect("the child has spoken");
+        said
+    }
+
+    /// The child comes back from the method as its parent does.
+    pub fn fork_and_return(&self) -> bool {
+        let child = fork();
+        if child != 0 {
+            join(child);
+        }
+        child == 0
+    }
+
+    /// A child that stays.
+    pub fn fork_and_stay(&self) -> i32 {
+        let child = fork();
+        if child == 0 {
+            leave(|| std::thread::sleep(common::PATIENCE));
+        }
+        child
+    }
+}
+
+#[test]
+fn a_method_may_fork_and_its_child_is_nobody() {
+    let manager = Manager::builder().class::<Forker>().start().expect("started");
+    let forker = ForkerProxy::new(&manager).expect("created");
+    let array = manager.array(&[1_u64, 2, 3]).expect("created");
+    let said = forker.fork_and_tell(array.clone()).expect("called");
+    assert_eq!(said, "[Err(Forked), Err(Forked)]");
+    // Only the parent answers.
+    for _ in 0..5 {
+        assert!(!forker.fork_and_return().expect("called"));
+    }
+    // Who inherits the broker's connections does not keep them open.
+    let child = forker.fork_and_stay().expect("called");
+    let broker = manager.child_pid().expect("our child").to_string();
+    assert!(Command::new("kill").args(["-9", &broker]).status().expect("kill runs").success());
+    eventually("the broker's end is seen", || {
+        manager.value(0_u8).is_err_and(|error| error.kind() == ErrorKind::BrokerGone)
+    });
+    // SAFETY: a child of the dead broker, which nobody else waits for.
+    assert_eq!(unsafe { libc::kill(child, libc::SIGKILL) }, 0);
+    assert_eq!(*array.read().expect("readable"), [1, 2, 3]);
 }

@@ -46,7 +46,7 @@ pub(super) struct State {
     /// Proves to the broker that a further connection is of this session. Another broker gives another.
     token: AtomicU64,
     /// The session ends when it is closed, unless the broker has ended. `None` once the session has left.
-    pub(super) first: Mutex<Option<Connection>>,
+    first: Mutex<Option<Connection>>,
     /// One at a time.
     reconnecting: Mutex<()>,
     idle: Mutex<Vec<Connection>>,
@@ -97,6 +97,11 @@ impl State {
             idle: Mutex::default(),
             child: Mutex::default(),
         }
+    }
+
+    /// Of the first connection.
+    pub(super) fn stream(&self) -> Option<Arc<UnixStream>> {
+        self.first.lock().as_ref().map(|first| Arc::clone(first.stream()))
     }
 }
 
@@ -252,7 +257,7 @@ impl Connections {
 
     /// The connection whose end is the session's or the broker's.
     pub(super) fn first_stream(&self) -> Option<Arc<UnixStream>> {
-        self.state().first.lock().as_ref().map(|first| Arc::clone(first.stream()))
+        self.state().stream()
     }
 
     /// Whether the broker is still there: its death closes the first connection at once, and it never speaks there unasked.

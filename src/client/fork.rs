@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -86,6 +86,7 @@ extern "C" fn prepare() {
 extern "C" fn parent() {
     with_prepared(|prepared| {
         for twin in &mut prepared.twins {
+            twin.keep_in_child(false);
             twin.session.settle_row(&mut twin.lifted);
         }
         // Only now the broker may see that the child has ended.
@@ -95,8 +96,6 @@ extern "C" fn parent() {
 
 extern "C" fn child() {
     with_prepared(|prepared| {
-        let kept: Vec<RawFd> = prepared.twins.iter().filter_map(Twin::descriptor).collect();
-        fork::close_marked(|descriptor| kept.contains(&descriptor));
         SESSIONS.renew(prepared.sessions.take().unwrap_or_default());
         for Twin { session, connections, state, none, .. } in prepared.twins.drain(..) {
             match state.filter(|state| session.become_child(state.session, state.generation)) {
@@ -137,10 +136,15 @@ impl Twin {
         }
         // Kept until after the fork also if the copy has failed: threads may be counting there.
         let none = Box::new(State::new(SessionIndex::BROKER, Generation(0), 0, None));
-        Self { session, connections, state: prepared.ok(), none, lifted }
+        let twin = Self { session, connections, state: prepared.ok(), none, lifted };
+        twin.keep_in_child(true);
+        twin
     }
 
-    fn descriptor(&self) -> Option<RawFd> {
-        self.state.as_ref()?.first.lock().as_ref().map(|first| first.stream().as_raw_fd())
+    /// Leaves the connection of the prepared session open in the child.
+    fn keep_in_child(&self, is_kept: bool) {
+        if let Some(first) = self.state.as_ref().and_then(|state| state.stream()) {
+            fork::keep_in_child(first.as_raw_fd(), is_kept);
+        }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
@@ -107,49 +107,60 @@ impl<T> Drop for PerProcess<T> {
 
 /// Descriptors up to here can be marked; those beyond stay open in a child.
 const MARKS: usize = 1 << 16;
-/// A bit a descriptor.
-static MARKED: [AtomicU64; MARKS / 64] = [const { AtomicU64::new(0) }; MARKS / 64];
 
-/// Marks a descriptor that a forked child has no business with. It is dropped before the descriptor is closed, so no other that gets its number is taken for it.
+/// A bit a descriptor.
+struct Marks([AtomicU64; MARKS / 64]);
+
+static CLOSED: Marks = Marks([const { AtomicU64::new(0) }; MARKS / 64]);
+static KEPT: Marks = Marks([const { AtomicU64::new(0) }; MARKS / 64]);
+
+impl Marks {
+    fn set(&self, descriptor: RawFd, is_set: bool) {
+        let Some(word) = usize::try_from(descriptor).ok().and_then(|number| self.0.get(number / 64)) else { return };
+        let bit = 1 << (descriptor % 64);
+        // AcqRel: a mark is taken away before the descriptor is closed.
+        let _ = if is_set { word.fetch_or(bit, Ordering::AcqRel) } else { word.fetch_and(!bit, Ordering::AcqRel) };
+    }
+}
+
+/// Marks a descriptor that a forked child has no business with: it closes it. The mark is dropped before the descriptor is closed, so no other that gets its number is taken for it.
 #[derive(Debug)]
 pub(crate) struct ClosedInChild(RawFd);
 
 impl ClosedInChild {
     pub(crate) fn of(descriptor: &impl AsRawFd) -> Self {
-        let descriptor = descriptor.as_raw_fd();
-        if let Some((word, bit)) = mark(descriptor) {
-            word.fetch_or(bit, Ordering::Relaxed);
+        static IS_WATCHING: AtomicBool = AtomicBool::new(false);
+        extern "C" fn nothing() {}
+        if !IS_WATCHING.swap(true, Ordering::AcqRel)
+            && let Err(error) = around(nothing, nothing, close_marked)
+        {
+            tracing::warn!(%error, "forked children will keep connections open");
         }
-        Self(descriptor)
+        CLOSED.set(descriptor.as_raw_fd(), true);
+        Self(descriptor.as_raw_fd())
     }
 }
 
 impl Drop for ClosedInChild {
     fn drop(&mut self) {
-        if let Some((word, bit)) = mark(self.0) {
-            // Release: before the descriptor is closed.
-            word.fetch_and(!bit, Ordering::Release);
-        }
+        CLOSED.set(self.0, false);
     }
 }
 
-fn mark(descriptor: RawFd) -> Option<(&'static AtomicU64, u64)> {
-    let number = usize::try_from(descriptor).ok()?;
-    Some((MARKED.get(number / 64)?, 1 << (number % 64)))
+/// Whether a marked descriptor is left open in a child that is about to be forked.
+pub(crate) fn keep_in_child(descriptor: RawFd, is_kept: bool) {
+    KEPT.set(descriptor, is_kept);
 }
 
-/// Closes every marked descriptor but those to be kept. In a forked child, whose parent's owners of them are never dropped. Safe in a signal handler.
+/// In a forked child: closes every marked descriptor but those that are kept. Their owners are its parent's, and are never dropped here. Safe in a signal handler.
 #[expect(unsafe_code, reason = "closes descriptors whose owners are other threads' in another process")]
-pub(crate) fn close_marked(is_kept: impl Fn(RawFd) -> bool) {
-    for (at, word) in MARKED.iter().enumerate() {
-        let mut bits = word.load(Ordering::Relaxed);
+extern "C" fn close_marked() {
+    for (at, (closed, kept)) in CLOSED.0.iter().zip(&KEPT.0).enumerate() {
+        let kept = kept.swap(0, Ordering::Relaxed);
+        let mut bits = closed.fetch_and(kept, Ordering::Relaxed) & !kept;
         while bits != 0 {
-            let descriptor = (at * 64) as RawFd + bits.trailing_zeros() as RawFd;
-            if !is_kept(descriptor) {
-                word.fetch_and(!(bits & bits.wrapping_neg()), Ordering::Relaxed);
-                // SAFETY: a socket of this library, of whose owner this process has only an image that it never drops.
-                unsafe { rustix::io::close(descriptor) };
-            }
+            // SAFETY: a socket of this library, of whose owner this process has only an image that it never drops.
+            unsafe { rustix::io::close((at * 64) as RawFd + bits.trailing_zeros() as RawFd) };
             bits &= bits - 1;
         }
     }

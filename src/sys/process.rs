@@ -102,6 +102,13 @@ pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
     (status == 0 && fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Ends a forked child at once, without what its parent has registered for its own end.
+#[expect(unsafe_code, reason = "no safe binding of _exit")]
+pub(crate) fn leave_child() -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(0) }
+}
+
 /// Bytes of memory of this machine.
 pub(crate) fn total_memory() -> u64 {
     let info = rustix::system::sysinfo();

@@ -3,7 +3,8 @@
 //! The parent asks for one, and the child claims it in the region. Its own word about itself is a message that says nothing: who it is, the kernel tells. It ends with its connection, of
 //! which the parent too has an end until none of its threads counts there any more; so it is not ended when its process is seen to be gone.
 
-use super::server::{Attached, PIDFDS, Server, random, welcome};
+use super::attached::{Attached, welcome};
+use super::server::{PIDFDS, Server, random};
 use crate::control::message::{self, Join};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::SessionIndex;

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::server::{Attached, Server};
+use super::attached::Attached;
+use super::server::Server;
 use crate::control::message::{self, GiveBack, Take};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::{ObjectId, SessionIndex, SlotIndex};

@@ -1,5 +1,8 @@
 //! A broker is killed at every step of what it does, and another one takes over.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use sharehold::{Array, Manager, Object, Proxy, TicketOptions, Value};
@@ -11,7 +14,7 @@ use crate::operations::{Prepared, use_board, wipe_blackboard};
 use crate::report::{Core, Place, Report};
 use crate::tracer::{BEGIN, Tracee, mark, thread_id};
 use crate::view::View;
-use crate::walk::{Walk, Walked, Which};
+use crate::walk::{Track, Walk, Walked, Which};
 
 /// How long the line of one that sleeps already may take to arrive.
 const ON_ITS_WAY: Duration = Duration::from_millis(2);
@@ -185,21 +188,25 @@ pub(crate) fn kill_at_every_step(work: &str, backing: &'static str) {
     let worker = Actor::start("work", &[&fixture.served.name]);
     assert_eq!(worker.hear(), "ready");
     eventually("the session is back", || fixture.manager.stats().is_ok());
-    let mut scene = Scene { view: View::of(&fixture.served.name), base: fixture.base(), fixture, worker, which };
+    let mut scene = Scene {
+        view: View::of(&fixture.served.name),
+        base: fixture.base(),
+        track: Track::default(),
+        fixture,
+        worker,
+        which,
+    };
     let mut report = Report::new(&format!("{} ({backing})", work.name));
     let mut point = 0;
     loop {
         let mut place = Place { what: work.name, point, walked: Walked::default(), address: 0 };
         let (walked, next) = scene.kill_at(work, &mut place);
-        if walked.reached {
-            point += 1;
-        } else if walked.changes == 0 {
-            // A ticket that has ended before the broker was stopped.
-            continue;
-        }
         report.add(walked, next);
-        if !walked.reached {
-            break;
+        match walked {
+            Some(walked) if walked.reached => point += 1,
+            // Not if a ticket has ended before the broker was stopped.
+            Some(walked) if walked.changes > 0 => break,
+            _ => {}
         }
     }
     report.tell();
@@ -210,6 +217,7 @@ struct Scene {
     worker: Actor,
     base: Base,
     view: View,
+    track: Track,
     which: Which,
 }
 
@@ -227,15 +235,17 @@ impl Scene {
         self.worker.hear()
     }
 
-    fn kill_at(&mut self, work: &Work, place: &mut Place<'_>) -> (Walked, Duration) {
+    fn kill_at(&mut self, work: &Work, place: &mut Place<'_>) -> (Option<Walked>, Duration) {
         if !work.before.is_empty() {
             assert_eq!(self.ask(work.before), "done");
         }
         let mut other = self.other(&work.begin);
         let mut broker = self.stopped(work);
         self.begin(&work.begin, &mut other);
+        let seeker = matches!(work.begin, Begin::Succession).then(|| Seeker::start(&self.fixture.manager));
         let (walked, heard) = self.walk(&work.begin, &mut broker, &other, place.point);
-        (place.walked, place.address) = (walked, broker.place());
+        drop(seeker);
+        (place.walked, place.address) = (walked.unwrap_or_default(), broker.place());
         broker.kill();
         let killed = Instant::now();
         use_board(&self.fixture, &other.prepared);
@@ -295,10 +305,12 @@ impl Scene {
             Thread::Call => thread_of_calls(broker.pid()),
         };
         let mut tracee = Tracee::seize(broker.pid(), tid);
-        tracee.interrupt();
         if is_first {
+            tracee.interrupt();
             broker.tell("begin");
             tracee.run_to(BEGIN);
+        } else {
+            tracee.interrupt_call();
         }
         tracee
     }
@@ -318,13 +330,19 @@ impl Scene {
     }
 
     /// Walks the broker's thread to a point. Returns what the one that has asked has said by then.
-    fn walk(&mut self, begin: &Begin, broker: &mut Tracee, other: &Other, point: u64) -> (Walked, Option<String>) {
+    fn walk(
+        &mut self,
+        begin: &Begin,
+        broker: &mut Tracee,
+        other: &Other,
+        point: u64,
+    ) -> (Option<Walked>, Option<String>) {
         let mut heard = None;
         let others: Vec<u32> = other.actor.iter().map(Actor::pid).chain([self.worker.pid()]).collect();
         let pid = self.fixture.served.broker().pid();
         let (manager, worker) = (&self.fixture.manager, &self.worker);
         let mut walk = Walk { tracee: broker, view: &mut self.view, others: &others, which: self.which };
-        let walked = walk.to(point, |view| match begin {
+        let walked = walk.to(point, &mut self.track, |view| match begin {
             Begin::Ask(_) | Begin::Visit => {
                 let asking = other.actor.as_ref().unwrap_or(worker);
                 heard = heard.take().or_else(|| asking.hear_within(ON_ITS_WAY));
@@ -336,6 +354,33 @@ impl Scene {
             Begin::Succession => (view.header(48), view.header(52)) == (pid, 1),
         });
         (walked, heard)
+    }
+}
+
+/// Looks for a new broker all the time, while it lives. Clients do so every 0.2 s at last, and the broker waits half a second for them, which is little for one that is
+/// executed step by step.
+struct Seeker {
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Seeker {
+    fn start(manager: &Manager) -> Self {
+        let (manager, is_over) = (manager.clone(), Arc::new(AtomicBool::new(false)));
+        let over = Arc::clone(&is_over);
+        let thread = std::thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) && manager.stats().is_err() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        Self { is_over, thread: Some(thread) }
+    }
+}
+
+impl Drop for Seeker {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -10,20 +10,25 @@ use crate::walk::Walked;
 pub(crate) struct Report {
     what: String,
     kills: u64,
+    /// Kills elsewhere, since the way was another one.
+    astray: u64,
     whole: Walked,
     next: Vec<Duration>,
 }
 
 impl Report {
     pub(crate) fn new(what: &str) -> Self {
-        Self { what: what.to_owned(), kills: 0, whole: Walked::default(), next: Vec::new() }
+        Self { what: what.to_owned(), kills: 0, astray: 0, whole: Walked::default(), next: Vec::new() }
     }
 
     /// Notes a kill, and how long the next operation of another process took.
-    pub(crate) fn add(&mut self, walked: Walked, next: Duration) {
+    pub(crate) fn add(&mut self, walked: Option<Walked>, next: Duration) {
         self.kills += 1;
         self.next.push(next);
-        self.whole = walked;
+        match walked {
+            Some(walked) => self.whole = walked,
+            None => self.astray += 1,
+        }
     }
 
     /// One line. What was walked last was walked to the end.
@@ -31,12 +36,13 @@ impl Report {
         self.next.sort_unstable();
         let at = |part: usize| self.next[(self.next.len() - 1) * part / 100];
         println!(
-            "{:36} {:6} instructions, {:4} system calls, {:4} changes, {:6} kills; the next operation took {:?} at most, {:?} in 99 of 100 cases, {:?} in the middle",
+            "{:36} {:6} instructions, {:4} system calls, {:4} changes, {:6} kills ({} astray); the next operation took {:?} at most, {:?} in 99 of 100 cases, {:?} in the middle",
             self.what,
             self.whole.instructions,
             self.whole.calls,
             self.whole.changes,
             self.kills,
+            self.astray,
             at(100),
             at(99),
             at(50)

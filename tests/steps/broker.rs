@@ -33,7 +33,9 @@ pub(crate) struct Work {
 enum Begin {
     /// The client asks for it.
     Ask(&'static str),
-    /// Another process in this role is killed, which has done what it can.
+    /// The client asks for an audit, which finds a pin too many.
+    Repair,
+    /// Another process is killed, which has done what it can.
     Death,
     /// Another process is killed after so many changes of an operation.
     DeathAt(&'static str, u64),
@@ -59,7 +61,7 @@ pub(crate) const WORKS: &[Work] = &[
     Work { name: "publish", before: "create", begin: Begin::Ask("publish"), thread: Thread::Loop },
     Work { name: "publish over", before: "publish", begin: Begin::Ask("publish over"), thread: Thread::Loop },
     Work { name: "unpublish", before: "publish", begin: Begin::Ask("unpublish"), thread: Thread::Loop },
-    Work { name: "audit", before: "create", begin: Begin::Ask("audit"), thread: Thread::Loop },
+    Work { name: "audit of a wrong pin", before: "", begin: Begin::Repair, thread: Thread::Loop },
     Work { name: "end of a ticket", before: "ticket", begin: Begin::Time, thread: Thread::Loop },
     Work { name: "attach", before: "", begin: Begin::Visit, thread: Thread::Loop },
     Work { name: "sweep", before: "", begin: Begin::Death, thread: Thread::Loop },
@@ -182,29 +184,20 @@ pub(crate) fn kill_at_every_step(work: &str, backing: &'static str) {
     let work = WORKS.iter().find(|known| known.name == work).expect("known");
     let Some(which) = Which::asked() else { return };
     let _core = Core::take();
-    let mut fixture = Fixture::new(backing);
-    // From now on nobody but the worker calls.
-    fixture.served.restart();
-    let worker = Actor::start("work", &[&fixture.served.name]);
-    assert_eq!(worker.hear(), "ready");
-    eventually("the session is back", || fixture.manager.stats().is_ok());
-    let mut scene = Scene {
-        view: View::of(&fixture.served.name),
-        base: fixture.base(),
-        track: Track::default(),
-        fixture,
-        worker,
-        which,
-    };
+    let mut scene = Scene::new(backing, which);
     let mut report = Report::new(&format!("{} ({backing})", work.name));
     let mut point = 0;
     loop {
         let mut place = Place { what: work.name, point, walked: Walked::default(), address: 0 };
-        let (walked, next) = scene.kill_at(work, &mut place);
+        let Some((walked, next)) = scene.kill_at(work, &mut place) else {
+            scene = Scene { track: scene.track, ..Scene::new(backing, which) };
+            continue;
+        };
         report.add(walked, next);
         match walked {
             Some(walked) if walked.reached => point += 1,
             // Not if a ticket has ended before the broker was stopped.
+            Some(_) if !matches!(work.begin, Begin::Time) => break,
             Some(walked) if walked.changes > 0 => break,
             _ => {}
         }
@@ -230,12 +223,24 @@ struct Other {
 }
 
 impl Scene {
+    fn new(backing: &'static str, which: Which) -> Self {
+        let mut fixture = Fixture::new(backing);
+        // From now on nobody but the worker calls.
+        fixture.served.restart();
+        let worker = Actor::start("work", &[&fixture.served.name]);
+        assert_eq!(worker.hear(), "ready");
+        eventually("the session is back", || fixture.manager.stats().is_ok());
+        let view = View::of(&fixture.served.name);
+        Self { base: fixture.base(), fixture, worker, view, track: Track::default(), which }
+    }
+
     fn ask(&mut self, what: &str) -> String {
         self.worker.tell(what);
         self.worker.hear()
     }
 
-    fn kill_at(&mut self, work: &Work, place: &mut Place<'_>) -> (Option<Walked>, Duration) {
+    /// Returns how far the broker has got, and how long the next operation of a client took. `None` if the broker was so slow that it has begun with an empty region.
+    fn kill_at(&mut self, work: &Work, place: &mut Place<'_>) -> Option<(Option<Walked>, Duration)> {
         if !work.before.is_empty() {
             assert_eq!(self.ask(work.before), "done");
         }
@@ -243,18 +248,22 @@ impl Scene {
         let mut broker = self.stopped(work);
         self.begin(&work.begin, &mut other);
         let seeker = matches!(work.begin, Begin::Succession).then(|| Seeker::start(&self.fixture.manager));
-        let (walked, heard) = self.walk(&work.begin, &mut broker, &other, place.point);
-        drop(seeker);
+        let (walked, heard) = self.walk(&work.begin, &mut broker, &other, seeker.as_ref(), place.point);
+        if seeker.as_ref().is_some_and(Seeker::is_refused) {
+            broker.kill();
+            return None;
+        }
         (place.walked, place.address) = (walked.unwrap_or_default(), broker.place());
         broker.kill();
         let killed = Instant::now();
         use_board(&self.fixture, &other.prepared);
         let next = killed.elapsed();
+        drop(seeker);
         broker.reap();
         self.fixture.served.restart();
         eventually("the session is back", || self.fixture.manager.stats().is_ok());
         let heard = heard.or_else(|| match work.begin {
-            Begin::Ask(_) => Some(self.worker.hear()),
+            Begin::Ask(_) | Begin::Repair => Some(self.worker.hear()),
             Begin::Visit => Some(other.actor.as_ref().expect("it came").hear()),
             _ => None,
         });
@@ -269,7 +278,7 @@ impl Scene {
         }
         wipe_blackboard(&self.fixture, Prepared::default());
         self.fixture.must_be(&self.base);
-        (walked, next)
+        Some((walked, next))
     }
 
     fn other(&mut self, begin: &Begin) -> Other {
@@ -319,6 +328,10 @@ impl Scene {
     fn begin(&mut self, begin: &Begin, other: &mut Other) {
         match begin {
             Begin::Ask(what) => self.worker.tell(what),
+            Begin::Repair => {
+                self.view.add_pin(self.fixture.board.id());
+                self.worker.tell("audit");
+            }
             Begin::Visit => other.actor.as_mut().expect("it came").tell("attach"),
             Begin::Death => drop(other.actor.take()),
             Begin::DeathAt(..) => {
@@ -335,6 +348,7 @@ impl Scene {
         begin: &Begin,
         broker: &mut Tracee,
         other: &Other,
+        seeker: Option<&Seeker>,
         point: u64,
     ) -> (Option<Walked>, Option<String>) {
         let mut heard = None;
@@ -343,7 +357,7 @@ impl Scene {
         let (manager, worker) = (&self.fixture.manager, &self.worker);
         let mut walk = Walk { tracee: broker, view: &mut self.view, others: &others, which: self.which };
         let walked = walk.to(point, &mut self.track, |view| match begin {
-            Begin::Ask(_) | Begin::Visit => {
+            Begin::Ask(_) | Begin::Repair | Begin::Visit => {
                 let asking = other.actor.as_ref().unwrap_or(worker);
                 heard = heard.take().or_else(|| asking.hear_within(ON_ITS_WAY));
                 heard.is_some()
@@ -351,7 +365,9 @@ impl Scene {
             // The broker, the worker and the test are left.
             Begin::Death | Begin::DeathAt(..) => view.sessions() == 3,
             Begin::Time => manager.tickets().expect("tickets").is_empty(),
-            Begin::Succession => (view.header(48), view.header(52)) == (pid, 1),
+            Begin::Succession => {
+                (view.header(48), view.header(52)) == (pid, 1) || seeker.is_some_and(Seeker::is_refused)
+            }
         });
         (walked, heard)
     }
@@ -360,26 +376,35 @@ impl Scene {
 /// Looks for a new broker all the time, while it lives. Clients do so every 0.2 s at last, and the broker waits half a second for them, which is little for one that is
 /// executed step by step.
 struct Seeker {
-    is_over: Arc<AtomicBool>,
+    end: Arc<AtomicBool>,
+    is_refused: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Seeker {
     fn start(manager: &Manager) -> Self {
-        let (manager, is_over) = (manager.clone(), Arc::new(AtomicBool::new(false)));
-        let over = Arc::clone(&is_over);
+        let (manager, end, is_refused) = (manager.clone(), Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let (over, refused) = (Arc::clone(&end), Arc::clone(&is_refused));
         let thread = std::thread::spawn(move || {
-            while !over.load(Ordering::Relaxed) && manager.stats().is_err() {
+            while !over.load(Ordering::Relaxed)
+                && let Err(error) = manager.stats()
+            {
+                refused.fetch_or(error.message().contains("empty region"), Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
-        Self { is_over, thread: Some(thread) }
+        Self { end, is_refused, thread: Some(thread) }
+    }
+
+    /// Whether the broker has begun with an empty region.
+    fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Seeker {
     fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
+        self.end.store(true, Ordering::Relaxed);
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }

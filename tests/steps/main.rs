@@ -110,7 +110,7 @@ broker_tests! {
     publishes "publish",
     publishes_over "publish over",
     unpublishes "unpublish",
-    audits "audit",
+    audits "audit of a wrong pin",
     ends_a_ticket "end of a ticket",
     attaches_a_client "attach",
     sweeps "sweep",

@@ -78,7 +78,7 @@ impl Walk<'_> {
         for index in 0..known {
             let number = self.tracee.run_call();
             if number != track.0[index].0 {
-                track.0.clear();
+                track.0.truncate(index);
                 return None;
             }
             if is_seen(number) || self.which == Which::All {

@@ -80,7 +80,7 @@ pub(crate) const WORKS: &[Work] = &[
     Work { name: "sweep after a last drop", before: "", begin: Begin::DeathAt("last drop", 3), thread: Thread::Loop },
     Work { name: "call with a snapshot", before: "host", begin: Begin::Ask("write"), thread: Thread::Call },
     Work { name: "creation with a snapshot", before: "host", begin: Begin::Ask("host"), thread: Thread::Call },
-    Work { name: "adoption", before: "host", begin: Begin::Succession, thread: Thread::Loop },
+    Work { name: "adoption", before: "lock", begin: Begin::Succession, thread: Thread::Loop },
 ];
 
 /// The role of the client for which the broker works. It lives on.
@@ -108,6 +108,16 @@ fn perform(
         "create" => held.push(untyped(manager.array(&canaries(20))?)?),
         "create 8 KB" => held.push(untyped(manager.array(&canaries(1024))?)?),
         "host" => notes.push(NoteProxy::new(manager, "first".into())?),
+        // A method of the broker has a lock when it dies.
+        "lock" => {
+            let note = NoteProxy::new(manager, "first".into())?;
+            let (same, blackboard) = (note.clone(), manager.lookup::<Object>("blackboard")?);
+            notes.push(note);
+            // The call ends with the broker.
+            std::thread::spawn(move || same.lock(blackboard));
+            let blackboard: Array<u64> = manager.lookup("blackboard")?;
+            eventually("it is locked", || blackboard.read_for(Duration::ZERO).is_err());
+        }
         "write" => {
             let note = notes.last().expect("hosted");
             note.write("second".into())?;
@@ -291,7 +301,7 @@ impl Scene {
                 let (actor, mut tracee) = client::start(&self.fixture, operation, &prepared);
                 let others = [self.fixture.served.broker().pid()];
                 let (view, which) = (&mut self.view, self.which);
-                Walk { tracee: &mut tracee, view, others: &others, which }.to_change(*changes);
+                Walk { tracee: &mut tracee, view, others: &others, which }.until_change(*changes);
                 return Other { actor: Some(actor), tracee: Some(tracee), prepared };
             }
             _ => return Other::default(),

@@ -1,9 +1,9 @@
 //! A broker, and objects that others hold while one dies.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use sharehold::{Array, Backing, Broker, List, Manager, MethodError, Proxy, Snapshot, Value, check};
+use sharehold::{Array, Backing, Broker, List, Manager, MethodError, Object, Proxy, Snapshot, Value, check};
 
 use crate::common::served::Served;
 use crate::common::{PATIENCE, eventually, say};
@@ -11,6 +11,8 @@ use crate::tracer::thread_id;
 
 /// Elements of the board.
 pub(crate) const BOARD: usize = 64;
+
+const AT_ONCE: Duration = Duration::from_millis(50);
 
 /// Every element follows from its place.
 pub(crate) fn canaries(len: usize) -> Vec<u64> {
@@ -54,6 +56,15 @@ impl Note {
 
     pub fn write(&mut self, text: String) {
         self.text = text;
+    }
+
+    /// Locks the blackboard until the broker dies.
+    pub fn lock(&self, blackboard: Object) -> Result<(), MethodError> {
+        let blackboard: Array<u64> = blackboard.downcast()?;
+        let _lock = blackboard.write()?;
+        loop {
+            std::thread::park();
+        }
     }
 }
 
@@ -145,9 +156,10 @@ impl Fixture {
         });
         assert_eq!(check(&self.served.name).expect("checked").findings, Vec::<String>::new());
         whole(&self.board.read_for(PATIENCE).expect("nobody writes"));
-        let blackboard = self.blackboard.read_for(PATIENCE).expect("no mark is left");
+        // Shorter than one waits for an owner before looking whether he lives: nobody has the locks, so nobody waits.
+        let blackboard = self.blackboard.write_for(AT_ONCE).expect("no mark is left, and no lock");
         assert!(blackboard.iter().all(|x| *x == blackboard[0]), "torn: {:?}", &*blackboard);
-        let counter = self.counter.get().expect("never waits");
+        let counter = self.counter.update_for(AT_ONCE, |all| *all).expect("no lock is left");
         assert!(counter.iter().all(|x| *x == counter[0]), "torn: {counter:?}");
     }
 }

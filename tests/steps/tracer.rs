@@ -4,6 +4,8 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 
 use crate::common::PATIENCE;
@@ -60,6 +62,8 @@ pub(crate) struct Tracee {
     /// Whether the instruction at an address makes a system call.
     calls: RefCell<HashMap<u64, bool>>,
     is_gone: bool,
+    /// How often it was resumed.
+    steps: Arc<AtomicU64>,
     /// Dropped when the process is gone: until then a thread sees to it that it does not hang.
     _watched: Sender<()>,
 }
@@ -75,12 +79,19 @@ impl Tracee {
             );
         }
         let (watched, end) = channel();
+        let steps = Arc::<AtomicU64>::default();
+        let seen = Arc::clone(&steps);
         std::thread::spawn(move || {
-            if end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-                kill(pid);
+            let mut before = 0;
+            while end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                let now = seen.load(Ordering::Relaxed);
+                if now == before {
+                    return kill(pid);
+                }
+                before = now;
             }
         });
-        Self { pid, tid, calls: RefCell::default(), is_gone: false, _watched: watched }
+        Self { pid, tid, calls: RefCell::default(), is_gone: false, steps, _watched: watched }
     }
 
     /// Stops the thread, in whatever it does.
@@ -167,6 +178,7 @@ impl Tracee {
     }
 
     fn resume(&mut self, how: libc::c_uint) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
         let mut signal = 0;
         loop {
             self.order(how, signal);
@@ -193,7 +205,7 @@ impl Tracee {
         assert_eq!(waited, self.tid, "{}", io::Error::last_os_error());
         if !libc::WIFSTOPPED(status) {
             self.is_gone = true;
-            panic!("process {} has ended, or was ended after {PATIENCE:?}: {status:#x}", self.pid);
+            panic!("process {} has ended, or hung for {PATIENCE:?}: {status:#x}", self.pid);
         }
         status
     }

@@ -58,14 +58,19 @@ pub(crate) struct Walk<'w> {
 
 impl Walk<'_> {
     /// Walks to a point. `None`: it was another way than the last time, and is to be tried once more.
-    pub(crate) fn to(&mut self, point: u64, track: &mut Track, is_done: impl FnMut(&View) -> bool) -> Option<Walked> {
+    pub(crate) fn to(
+        &mut self,
+        point: u64,
+        track: &mut Track,
+        mut is_done: impl FnMut(&View) -> bool,
+    ) -> Option<Walked> {
         self.settle();
-        let begun = self.run(|walked| walked.points <= point, track)?;
+        let begun = self.run(|walked| walked.points <= point, track, &mut is_done)?;
         Some(self.until(begun, |walked| walked.points == point, track, is_done))
     }
 
     /// Walks until there have been so many changes, of an operation that ends with a mark.
-    pub(crate) fn to_change(&mut self, changes: u64) {
+    pub(crate) fn until_change(&mut self, changes: u64) {
         self.settle();
         let walked =
             self.until(Walked::default(), |walked| walked.changes == changes, &mut Track::default(), |_| false);
@@ -73,9 +78,22 @@ impl Walk<'_> {
     }
 
     /// Runs the part of the way that is known and lies before the point.
-    fn run(&mut self, is_before: impl Fn(&Walked) -> bool, track: &mut Track) -> Option<Walked> {
+    fn run(
+        &mut self,
+        is_before: impl Fn(&Walked) -> bool,
+        track: &mut Track,
+        is_done: &mut impl FnMut(&View) -> bool,
+    ) -> Option<Walked> {
         let known = track.0.partition_point(|(_, walked)| is_before(walked));
         for index in 0..known {
+            if waits_for_events(track.0[index].0) {
+                self.view.has_changed();
+                if is_done(self.view) {
+                    // Sooner than the last time: it would wait for ever.
+                    track.0.truncate(index);
+                    return None;
+                }
+            }
             let number = self.tracee.run_call();
             if number != track.0[index].0 {
                 track.0.truncate(index);

@@ -16,8 +16,8 @@ use crate::class::{ClassBuilder, ClassTable, Dict, Key, List, MethodError};
 use crate::client::Manager;
 use crate::control::call;
 use crate::control::message::{
-    self, Announced, At, Attach, AuditDone, Create, Granted, HEAD, Head, HeapUse, Join, Named, Of, Publish, Request,
-    Welcome,
+    self, Announced, At, Attach, AuditDone, Create, GiveBack, Granted, HEAD, Head, HeapUse, Join, Named, Of, Publish,
+    Request, Take, Welcome,
 };
 use crate::error::ErrorKind;
 use crate::object::{Array, Datum, Object, Proxy, Ticket, Value, transit};
@@ -53,6 +53,8 @@ pub fn message(bytes: &[u8]) -> bool {
                 Request::Unpublish | Request::Wait => archived!(Named, body),
                 Request::Deadline => message::fixed::<At>(body).is_ok(),
                 Request::ClearPoison => message::fixed::<Of>(body).is_ok(),
+                Request::Take => message::fixed::<Take>(body).is_ok(),
+                Request::GiveBack => message::fixed::<GiveBack>(body).is_ok(),
                 _ => true,
             }
         }
@@ -258,7 +260,8 @@ pub fn ticket(bytes: &[u8]) -> bool {
 pub fn config(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let Ok(config) = text.parse::<Config>() else { return false };
-    assert_eq!(config.to_string().parse::<Config>().expect("what is printed can be read"), config);
+    let again: Config = config.to_string().parse().expect("what is printed can be read");
+    assert_eq!(format!("{again:?}"), format!("{config:?}"));
     if config.check().is_err() {
         return false;
     }

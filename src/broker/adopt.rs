@@ -13,13 +13,14 @@ use super::sweep::{give_on, sweep, tell_writer};
 use crate::class::ClassTable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::layout::BrokerState;
-use crate::region::{Region, SessionIndex, SlotIndex};
+use crate::region::{Backing, Region, Rights, SessionIndex, SlotIndex};
 use crate::session::Session;
 use crate::sync::atomic::Ordering;
 use crate::sys::memory::Memory;
 use crate::sys::{place, process};
 use crate::table::audit::{Audited, audit};
 use crate::table::counting::SessionState;
+use crate::table::sessions::SessionRecord;
 use crate::table::tickets::LiveTicket;
 use crate::table::{names, sessions, tickets};
 
@@ -39,15 +40,25 @@ pub(super) struct Estate {
 pub(super) struct Living {
     pub(super) index: SessionIndex,
     pub(super) pid: u32,
-    pub(super) pidfd: OwnedFd,
+    /// `None` for a child that is just being forked.
+    pub(super) pidfd: Option<OwnedFd>,
+    /// The session of its parent in that case.
+    pub(super) parent: Option<SessionIndex>,
 }
 
 /// The segment that a dead broker of this name has left, if its objects may still be alive. One that is of no use is removed. The name is claimed, so no living
 /// broker has it.
-pub(super) fn abandoned_segment(name: &str) -> Result<Option<Region>> {
+pub(super) fn abandoned_segment(name: &str, wanted: Backing) -> Result<Option<Region>> {
     let segment = place::segment_name(name);
-    if !place::segment_exists(&segment)? {
-        return Ok(None);
+    match place::open_segment(&segment) {
+        Ok(Some(_)) => {}
+        Ok(None) => return Ok(None),
+        // Whoever has put something else there keeps nobody from having a broker that needs no segment.
+        Err(error) if wanted == Backing::Memfd => {
+            tracing::warn!(%error, "what stands where a segment would be is left alone");
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
     }
     let opened = Memory::open_segment(&segment)
         .and_then(Region::open)
@@ -125,8 +136,8 @@ fn enter(region: &Arc<Region>) -> Result<Arc<Session>> {
         .session(SessionIndex::BROKER)
         .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "a region has at least two sessions"))?;
     region.reserve_row(SessionIndex::BROKER)?;
-    let generation = sessions::enter(entry, std::process::id(), rustix::process::geteuid().as_raw());
-    let session = Session::new(Arc::clone(region), SessionIndex::BROKER, generation)?;
+    let generation = sessions::enter(entry, std::process::id(), rustix::process::geteuid().as_raw(), Rights::All);
+    let session = Session::new(Arc::clone(region), SessionIndex::BROKER, generation, Rights::All)?;
     super::structure::hold(&session)?;
     Ok(session)
 }
@@ -145,9 +156,8 @@ fn finish_slots(host: &Host) {
     host.take_back();
     let is_returned = |winner: SessionIndex, slot| {
         winner != SessionIndex::BROKER
-            && sessions::read(region, winner).is_some_and(|record| {
-                record.state == SessionState::Active && process::is_alive(record.pid, record.start)
-            })
+            && sessions::read(region, winner)
+                .is_some_and(|record| record.state == SessionState::Active && record.lives())
             && sessions::names(region, winner, slot)
     };
     let mut books = host.books();
@@ -178,12 +188,28 @@ fn part_sessions(host: &Host) -> Vec<Living> {
         // The descriptor first: if the process is the right one afterwards, the descriptor is of the right one too.
         let pidfd = process::pidfd(record.pid).ok();
         match pidfd.filter(|_| record.state == SessionState::Active && process::is_alive(record.pid, record.start)) {
-            Some(pidfd) => living.push(Living { index: record.index, pid: record.pid, pidfd }),
+            Some(pidfd) => {
+                living.push(Living { index: record.index, pid: record.pid, pidfd: Some(pidfd), parent: None });
+            }
+            // Its parent may be counting there, and the child may claim it at any moment.
+            None if let Some(parent) = parent_of(region, &record) => {
+                living.push(Living { index: record.index, pid: 0, pidfd: None, parent: Some(parent) });
+            }
             // What it was moving is audited with all the rest.
             None => drop(sweep(host, record.index)),
         }
     }
     living
+}
+
+/// The session of the living process that is about to fork the one that an entry is of.
+fn parent_of(region: &Region, record: &SessionRecord) -> Option<SessionIndex> {
+    let entry = region.session(record.index).filter(|_| record.state == SessionState::Active && record.pid == 0)?;
+    let parent = SessionIndex(u16::try_from(entry.parent.load(Ordering::Relaxed).checked_sub(1)?).ok()?);
+    let lives = sessions::read(region, parent)
+        .is_some_and(|parent| parent.pid != 0 && parent.state == SessionState::Active && parent.lives());
+    // Withdrawn by the same swap that it is claimed by: of one whose parent is gone nobody counts there.
+    (lives || sessions::withdraw(entry).is_err()).then_some(parent)
 }
 
 /// Gives up what the dead broker held. What restored objects hold is counted beside it by now, and stays.

@@ -116,7 +116,7 @@ fn held_only_by(region: &Region, id: ObjectId, references: u64) -> Option<Refs> 
     }
     let agree = sessions::attached(region).all(|session| {
         let count = Counts::cell(region, session.index, id.slot()).map_or(0, |cell| cell.load(Ordering::Acquire));
-        count == if session.index == SessionIndex::BROKER { references * counting::PROXY } else { 0 }
+        count == if session.index == SessionIndex::BROKER { references.wrapping_mul(counting::PROXY) } else { 0 }
     });
     agree.then_some(before)
 }

@@ -8,19 +8,26 @@ use std::thread::JoinHandle;
 
 use super::server::Server;
 use crate::class::{Class, ClassTable};
+use crate::control::authkey::Authkey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::Backing;
 use crate::region::layout::{Capacities, PAGE};
-use crate::sys::{process, signals};
+use crate::sys::{found, process, signals};
 
 /// All that a broker can be told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) name: String,
     pub(crate) backing: Backing,
     pub(crate) capacities: Capacities,
     /// Whether what a dead broker of the name has left is thrown away.
     pub(crate) fresh: bool,
+    /// Whether its process can be traced by others of its user.
+    pub(crate) debuggable: bool,
+    /// Users whose processes may attach, beside the broker's own.
+    pub(crate) allowed: Vec<u32>,
+    /// What clients have to prove that they know. Not written out: a child gets it by another way.
+    pub(crate) authkey: Option<Authkey>,
     /// Classes that a child is to serve: it finds them in its own program.
     pub(crate) classes: Vec<String>,
 }
@@ -39,6 +46,9 @@ impl Default for Config {
                 heap: (process::total_memory() / 2).max(64 << 20) / PAGE * PAGE,
             },
             fresh: false,
+            debuggable: false,
+            allowed: Vec::new(),
+            authkey: None,
             classes: Vec::new(),
         }
     }
@@ -47,11 +57,24 @@ impl Default for Config {
 impl Config {
     pub(crate) fn check(&self) -> Result<()> {
         crate::sys::place::check_name(&self.name)?;
+        self.authkey.as_ref().map_or(Ok(()), Authkey::check)?;
         if self.capacities.are_possible() {
             return Ok(());
         }
         Err(Error::new(ErrorKind::InvalidArgument, format!("a broker can't have these sizes: {:?}", self.capacities))
             .help("2 to 4096 sessions, 1 to 2^30 objects, 1 to 2^24 tickets and names, 4 KiB to 64 TiB of memory"))
+    }
+}
+
+impl Config {
+    /// Whether processes of this user may attach.
+    pub(crate) fn allows(&self, uid: u32) -> bool {
+        uid == found::user() || self.allowed.contains(&uid)
+    }
+
+    /// Whether other users' processes may attach, and have to reach its socket.
+    pub(crate) fn is_for_others(&self) -> bool {
+        self.allowed.iter().any(|uid| *uid != found::user())
     }
 }
 
@@ -62,7 +85,7 @@ impl fmt::Display for Config {
         let segment = u8::from(self.backing == Backing::Segment);
         write!(
             f,
-            "{}\t{segment}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
+            "{}\t{segment}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t",
             self.name,
             c.sessions,
             c.objects,
@@ -70,8 +93,11 @@ impl fmt::Display for Config {
             c.names,
             c.types,
             c.heap,
-            u8::from(self.fresh)
+            u8::from(self.fresh),
+            u8::from(self.debuggable),
         )?;
+        let allowed: Vec<String> = self.allowed.iter().map(u32::to_string).collect();
+        f.write_str(&allowed.join(","))?;
         self.classes.iter().try_for_each(|class| write!(f, "\t{class}"))
     }
 }
@@ -82,6 +108,8 @@ impl FromStr for Config {
     fn from_str(text: &str) -> Result<Self> {
         let fields: Vec<&str> = text.split('\t').collect();
         let number = |index: usize| fields.get(index).and_then(|field| field.parse::<u32>().ok());
+        let numbers =
+            |list: &str| list.split_terminator(',').map(|number| number.parse().ok()).collect::<Option<Vec<u32>>>();
         let config = || {
             Some(Self {
                 name: (*fields.first()?).into(),
@@ -95,7 +123,10 @@ impl FromStr for Config {
                     heap: fields.get(7)?.parse().ok()?,
                 },
                 fresh: number(8)? == 1,
-                classes: fields.get(9..).unwrap_or_default().iter().map(|class| (*class).to_owned()).collect(),
+                debuggable: number(9)? == 1,
+                allowed: numbers(fields.get(10)?)?,
+                authkey: None,
+                classes: fields.get(11..).unwrap_or_default().iter().map(|class| (*class).to_owned()).collect(),
             })
         };
         config().ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "this is not a broker's configuration"))
@@ -151,6 +182,31 @@ macro_rules! config_setters {
         #[must_use]
         pub fn fresh(mut self) -> Self {
             self.config.fresh = true;
+            self
+        }
+
+        /// Lets processes of another user attach as well, by the user's number. It can be said more than once.
+        ///
+        /// Whoever is attached may read and write everything in the region. The other user's processes name the broker by its place, as in
+        /// `Manager::connect("/srv/lab/prices")`, or have the same `SHAREHOLD_DIR`; the directories above that place must let them through. The directory gets the mode
+        /// 0711, so that they find the socket and nothing else.
+        #[must_use]
+        pub fn allow_uid(mut self, uid: u32) -> Self {
+            self.config.allowed.push(uid);
+            self
+        }
+
+        /// Asks every client for a proof that it knows this key, and proves the same to it: [`Authkey`]($crate::Authkey).
+        #[must_use]
+        pub fn authkey(mut self, authkey: impl Into<$crate::Authkey>) -> Self {
+            self.config.authkey = Some(authkey.into());
+            self
+        }
+
+        /// Lets the broker's process be traced, by debuggers and profilers, and leave core dumps. Without it, it can't be by anybody but root.
+        #[must_use]
+        pub fn debuggable(mut self) -> Self {
+            self.config.debuggable = true;
             self
         }
 
@@ -225,7 +281,8 @@ impl BrokerBuilder {
 
     /// Runs the broker in this thread until SIGTERM, SIGINT or SIGHUP comes or a client asks it to shut down, and ends in order.
     ///
-    /// The signals are blocked in this thread and those it starts: call it early in `main`.
+    /// The signals are blocked in this thread and those it starts: call it early in `main`. Unless it is [`debuggable`](Self::debuggable), this process can't be traced from now
+    /// on by anybody but root, and leaves no core dumps.
     ///
     /// # Errors
     /// `BrokerExists` if one of this name runs, `InvalidArgument`, `RegionFull`, `Os`.
@@ -240,6 +297,9 @@ impl BrokerBuilder {
     pub fn serve_with(self, on_ready: impl FnOnce(&str)) -> Result<()> {
         let signals = signals::termination()?;
         process::raise_descriptor_limit();
+        if !self.config.debuggable {
+            process::refuse_tracers();
+        }
         let mut server = Server::new(&self.config, &self.classes)?;
         server.stop_on(signals)?;
         on_ready(&self.config.name);

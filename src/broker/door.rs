@@ -13,7 +13,8 @@ use super::peer::Connection;
 use super::server::{LISTENER, Server};
 use crate::control::message;
 use crate::error::{Error, ErrorKind};
-use crate::sys::socket;
+use crate::sys::fork::ClosedInChild;
+use crate::sys::socket::{self, Peer};
 
 /// Connections that are let in before those that are in get their turn.
 const BATCH: usize = 8;
@@ -24,8 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long nobody is let in when not even the reserve helps.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How often a line about those who may not come in is written at most.
+const SELDOM: Duration = Duration::from_secs(1);
+
 pub(super) struct Door {
+    _mark: ClosedInChild,
     listener: UnixListener,
+    /// Connections of other users that were turned away since the last line about them, and when that was.
+    foreign: (u64, Option<Instant>),
     /// A descriptor that is given up to tell a client that there are no more.
     reserve: Option<OwnedFd>,
     /// Connections that have not attached or joined, the oldest first. Those that did, or are gone, are passed over.
@@ -46,7 +53,14 @@ enum Came {
 
 impl Door {
     pub(super) fn new(listener: UnixListener) -> Self {
-        Self { listener, reserve: spare(), strangers: VecDeque::new(), shut_until: None }
+        Self {
+            _mark: ClosedInChild::of(&listener),
+            listener,
+            foreign: (0, None),
+            reserve: spare(),
+            strangers: VecDeque::new(),
+            shut_until: None,
+        }
     }
 
     pub(super) fn listener(&self) -> &UnixListener {
@@ -115,6 +129,17 @@ impl Door {
         self.strangers.pop_front_if(|(_, until)| *until <= now).map(|(key, _)| key)
     }
 
+    /// Turns one of another user away. That may be any number of them: the log gets a line for many.
+    fn turn_away_foreign(&mut self, stream: &UnixStream, peer: Peer) {
+        refuse(stream, &not_allowed(peer.uid));
+        let (count, said) = &mut self.foreign;
+        *count += 1;
+        if said.is_none_or(|said| said.elapsed() >= SELDOM) {
+            tracing::warn!(pid = peer.pid, uid = peer.uid, count, "connections of other users were refused");
+            self.foreign = (0, Some(Instant::now()));
+        }
+    }
+
     /// When there is something to do next.
     pub(super) fn next(&self) -> Option<Instant> {
         self.strangers.front().map(|(_, until)| *until).into_iter().chain(self.shut_until).min()
@@ -132,7 +157,7 @@ impl Server {
                 Came::Shut => return self.poller.remove(self.door.listener()),
             };
             match socket::peer(&stream) {
-                Ok(peer) if peer.uid == rustix::process::geteuid().as_raw() => {
+                Ok(peer) if self.config.allows(peer.uid) => {
                     let key = self.next_key;
                     self.next_key += 1;
                     if let Err(error) = self.poller.add(&stream, key) {
@@ -146,7 +171,7 @@ impl Server {
                         self.turn_out(oldest, &too_many_strangers());
                     }
                 }
-                Ok(peer) => tracing::warn!(pid = peer.pid, uid = peer.uid, "a connection of another user was refused"),
+                Ok(peer) => self.door.turn_away_foreign(&stream, peer),
                 Err(error) => tracing::warn!(%error, "a connection was refused"),
             }
         }
@@ -180,6 +205,11 @@ fn refuse(stream: &UnixStream, error: &Error) {
 fn too_many_strangers() -> Error {
     Error::new(ErrorKind::Refused, format!("{MOST_STRANGERS} connections have not attached, and this was the oldest"))
         .help("attach right after connecting")
+}
+
+fn not_allowed(uid: u32) -> Error {
+    Error::new(ErrorKind::Refused, format!("user {uid} may not use this broker"))
+        .help(format!("have it started with --allow-uid {uid}"))
 }
 
 fn too_late() -> Error {

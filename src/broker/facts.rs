@@ -4,55 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::control::message::Create;
-use crate::region::layout::{DAMAGED, FNV_BASIS, HOSTED, Slot, fnv};
+use crate::region::layout::{DAMAGED, Slot};
 use crate::region::{Generation, SlotIndex};
 use crate::sync::atomic::Ordering;
 use crate::table::refs::{Refs, State};
-
-/// The words of a slot that stay as they are as long as it is in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Words {
-    pub(super) generation: Generation,
-    pub(super) kind: u32,
-    pub(super) type_index: u32,
-    pub(super) offset: u64,
-    pub(super) len: u64,
-}
-
-impl Words {
-    pub(super) fn of(generation: Generation, create: &Create, type_index: u32, offset: u64) -> Self {
-        Self { generation, kind: create.kind, type_index, offset, len: create.len }
-    }
-
-    fn read(slot: &Slot) -> Self {
-        // Relaxed: nobody writes them but the broker, whose lock on the books is held.
-        Self {
-            generation: Generation(slot.generation.load(Ordering::Relaxed)),
-            kind: slot.kind.load(Ordering::Relaxed),
-            type_index: slot.type_index.load(Ordering::Relaxed),
-            offset: slot.offset.load(Ordering::Relaxed),
-            len: slot.len.load(Ordering::Relaxed),
-        }
-    }
-
-    pub(super) fn write(&self, slot: &Slot) {
-        // Relaxed: the release of `refs` publishes them all.
-        slot.generation.store(self.generation.0, Ordering::Relaxed);
-        slot.kind.store(self.kind, Ordering::Relaxed);
-        slot.type_index.store(self.type_index, Ordering::Relaxed);
-        slot.offset.store(self.offset, Ordering::Relaxed);
-        slot.len.store(self.len, Ordering::Relaxed);
-    }
-
-    fn digest(&self) -> u32 {
-        // Of a hosted object the offset tells its last snapshot, which changes.
-        let offset = if self.kind == HOSTED { 0 } else { self.offset };
-        let numbers = [self.generation.0.into(), self.kind.into(), self.type_index.into(), offset, self.len];
-        let hash = numbers.iter().fold(FNV_BASIS, |hash, number: &u64| fnv(hash, &number.to_le_bytes()));
-        (hash ^ hash >> 32) as u32
-    }
-}
+use crate::table::words::Words;
 
 /// What is known of one slot.
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,19 +28,23 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Believes what a slot says of a region that is taken over: nothing else is known of it. Returns its type's number if it is in use.
-    pub(super) fn learn(&mut self, slot: &Slot) -> Option<u32> {
+    /// Believes what the next slot says of a region that is taken over, if its words are sound: nothing else is known of it. Returns them if it is in use.
+    pub(super) fn learn(&mut self, slot: &Slot) -> Option<Words> {
         let (words, refs) = (Words::read(slot), Refs(slot.refs.load(Ordering::Acquire)));
         let in_use = refs.state() != State::Free;
         let (generation, type_index) = (words.generation.0, words.type_index);
         self.slots.push(Fact { generation, digest: words.digest(), type_index, in_use });
-        in_use.then_some(type_index)
+        if !words.are_sound(slot) {
+            let index = SlotIndex(self.slots.len() as u32 - 1);
+            self.quarantine(index, slot, format!("it says {words:?}, which was not written by a broker"));
+            return None;
+        }
+        in_use.then_some(words)
     }
 
     /// Begins with a slot that nobody has used: all its words are zero.
     pub(super) fn add(&mut self) {
-        let nothing = Words { generation: Generation(0), kind: 0, type_index: 0, offset: 0, len: 0 };
-        self.slots.push(Fact { digest: nothing.digest(), ..Fact::default() });
+        self.slots.push(Fact { digest: Words::NONE.digest(), ..Fact::default() });
     }
 
     /// The generation of the next object of a slot. `None` if the number would start again: it could be taken for an earlier object's.
@@ -146,7 +106,7 @@ impl Facts {
             return false;
         }
         let (words, state) = (Words::read(slot), Refs(slot.refs.load(Ordering::Acquire)).state());
-        let what = if words.digest() != fact.digest {
+        let what = if words.digest() != fact.digest || !words.are_sound(slot) {
             format!("it says {words:?}, which was not written by the broker")
         } else if (state == State::Free) == fact.in_use {
             format!("it says that it is {state:?}, which it was not made by the broker")
@@ -157,7 +117,8 @@ impl Facts {
         false
     }
 
-    fn quarantine(&mut self, index: SlotIndex, slot: &Slot, what: String) {
+    /// Takes a slot out of use.
+    pub(super) fn quarantine(&mut self, index: SlotIndex, slot: &Slot, what: String) {
         tracing::error!(slot = index.0, what, "a slot is damaged and out of use until the end of this broker");
         slot.flags.fetch_or(DAMAGED, Ordering::Relaxed);
         self.damaged.insert(index, what);

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use super::facts::{Facts, Words};
+use super::facts::Facts;
 use crate::control::message::{Create, Granted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::heap::{Extent, Extents, GRAIN};
 use crate::object::Kind;
 use crate::region::layout::{FILLED, MAX_OBJECTS, PAGE, Slot};
-use crate::region::{Generation, ObjectId, Offset, Region, SessionIndex, SlotIndex};
+use crate::region::{ObjectId, Offset, Region, SessionIndex, SlotIndex};
 use crate::sync::atomic::Ordering;
 use crate::table::refs::{Refs, State};
 use crate::table::types::{TypeRecord, Types};
+use crate::table::words::Words;
 
 /// Slots whose memory is reserved at once: 64 KiB.
 const SLOTS_AT_ONCE: u32 = 1024;
@@ -81,19 +82,19 @@ impl Grants {
         let mut extents = Vec::new();
         for index in (0..used).map(SlotIndex) {
             let Some(slot) = region.slot(index) else { break };
-            if let Some(type_index) = facts.learn(slot) {
-                types.begin_use(type_index);
-            }
-            if Refs(slot.refs.load(Ordering::Acquire)).state() == State::Free {
-                if slot.generation.load(Ordering::Relaxed) < u32::MAX - 1 {
+            let Some(words) = facts.learn(slot) else {
+                // Looked at again before it is granted.
+                if facts.next_generation(index).is_some() {
                     free_slots.push(index);
                 }
-            } else if slot.kind.load(Ordering::Relaxed) == Kind::Hosted as u32 {
-                let generation = Generation(slot.generation.load(Ordering::Relaxed));
-                contents[index.0 as usize] = Content::Hosted(ObjectId::new(index, generation));
-            } else if let Some(extent) = extent_of(&region, slot) {
+                continue;
+            };
+            types.begin_use(words.type_index);
+            if words.kind == Kind::Hosted as u32 {
+                contents[index.0 as usize] = Content::Hosted(ObjectId::new(index, words.generation));
+            } else if let Some(extent) = extent_of(&region, &words) {
                 extents.push((extent, index));
-            } else if slot.len.load(Ordering::Relaxed) != 0 {
+            } else if words.len != 0 {
                 tracing::error!(slot = index.0, "the bytes of an object are not inside the heap; it is left alone");
             }
         }
@@ -156,7 +157,7 @@ impl Grants {
         };
         let warm = extent.is_none_or(|extent| self.heap.is_present(extent));
         let offset = extent.map_or(0, |extent| region.map().heap + extent.start);
-        let words = Words::of(generation, create, type_index, offset);
+        let words = Words { generation, kind: create.kind, type_index, offset, len: create.len };
         write_slot(slot, &words, to);
         self.facts.note(index, &words);
         self.types.begin_use(type_index);
@@ -170,7 +171,8 @@ impl Grants {
             None => Content::Nothing,
         };
         region.header().granted.fetch_add(1, Ordering::Relaxed);
-        Ok((Granted { object: id.to_bits(), refs: refs.0, warm: u64::from(warm) }, Pending { slot: index, refs }))
+        let granted = Granted { object: id.to_bits(), refs: refs.0, offset, warm: u64::from(warm) };
+        Ok((granted, Pending { slot: index, refs }))
     }
 
     /// Whether an object of this size would have room if there were no other.
@@ -403,6 +405,23 @@ impl Grants {
         }
     }
 
+    /// The region was cut off at this place and is zero behind it: what had bytes there is out of use. Returns how many objects that were.
+    pub(super) fn lose_bytes(&mut self, at: u64) -> u32 {
+        let (region, heap) = (Arc::clone(&self.region), self.region.map().heap);
+        let before = self.facts.damaged();
+        for (index, content) in (0..).map(SlotIndex).zip(&self.contents) {
+            if let Content::Bytes(extent) = content
+                && heap + extent.start + extent.len > at
+                && let Some(slot) = region.slot(index)
+            {
+                self.facts.quarantine(index, slot, "its bytes were cut off with the end of the segment".into());
+            }
+        }
+        let start = at.saturating_sub(heap).min(self.heap.capacity());
+        self.heap.set_absent(Extent { start, len: self.heap.capacity() - start });
+        self.facts.damaged() - before
+    }
+
     /// Slots that are dead, with their `refs`: on the stack, on their way to it, or on a part of it that is lost.
     pub(super) fn dead(&mut self) -> Vec<(SlotIndex, Refs)> {
         self.lost = false;
@@ -439,9 +458,9 @@ impl Grants {
 }
 
 /// The bytes that a slot says are its own, if it may be so.
-fn extent_of(region: &Region, slot: &Slot) -> Option<Extent> {
-    let len = slot.len.load(Ordering::Relaxed);
-    let start = slot.offset.load(Ordering::Relaxed).checked_sub(region.map().heap)?;
+fn extent_of(region: &Region, words: &Words) -> Option<Extent> {
+    let len = words.len;
+    let start = words.offset.checked_sub(region.map().heap)?;
     let footprint = Extents::footprint(len).filter(|_| len > 0)?;
     let is_inside = start.checked_add(footprint)? <= region.capacities().heap / PAGE * PAGE;
     let grain = if footprint < PAGE { GRAIN } else { PAGE };

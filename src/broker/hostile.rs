@@ -12,11 +12,14 @@ use sharehold::Manager;
 
 use super::{Broker, RunningBroker};
 use crate::class::{List, MethodError};
+use crate::control::authkey::{Authkey, Side};
 use crate::control::message::{
-    self, Announced, Attach, Create, HEAD, Head, Join, LONGEST_BODY, Named, Publish, Request, Welcome,
+    self, Announced, Attach, Create, GiveBack, HEAD, HandBack, Head, Join, LONGEST_BODY, Named, Prove, Publish,
+    Request, Take, Welcome,
 };
 use crate::error::ErrorKind;
 use crate::object::{Kind, Proxy};
+use crate::region::Rights;
 use crate::region::layout::{FINGERPRINT, VERSION};
 use crate::sys::place;
 
@@ -107,8 +110,12 @@ impl Stage {
 
     /// One that has attached, and how others join it.
     fn session(&self) -> (UnixStream, Join) {
+        self.session_of(Rights::All)
+    }
+
+    fn session_of(&self, rights: Rights) -> (UnixStream, Join) {
         let mut stream = self.connect();
-        let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, reserved: 0 };
+        let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, rights: rights as u32 };
         stream.write_all(&message::request(Request::Attach, 1, bytemuck::bytes_of(&attach))).expect("sent");
         let mut reply = [0; HEAD + size_of::<Welcome>()];
         stream.read_exact(&mut reply).expect("attached");
@@ -202,11 +209,144 @@ fn what_comes_in_the_wrong_order_is_refused() {
     let join = Join { token: 12345, session: 1, reserved: 0 };
     let join = message::request(Request::Join, 1, bytemuck::bytes_of(&join));
     assert_eq!(ask(&mut stage.connect(), &join), Said::Failure(ErrorKind::Protocol));
-    let attach = Attach { fingerprint: FINGERPRINT ^ 1, version: VERSION, reserved: 0 };
+    let attach = Attach { fingerprint: FINGERPRINT ^ 1, version: VERSION, rights: 0 };
     let attach = message::request(Request::Attach, 1, bytemuck::bytes_of(&attach));
     assert_eq!(ask(&mut stage.connect(), &attach), Said::Failure(ErrorKind::LayoutMismatch));
     assert_eq!(ask(&mut stage.attached(), &attach), Said::Failure(ErrorKind::Protocol));
     stage.check("in the wrong order");
+}
+
+#[test]
+fn only_what_was_proven_on_a_connection_counts_on_it() {
+    let name = format!("hostile-unproven-{}", std::process::id());
+    let key = Authkey::new("key");
+    let _broker = Broker::builder().name(&name).capacity(1 << 20).authkey(&b"key"[..]).spawn().expect("spawned");
+    let connect = || {
+        let stream = UnixStream::connect(place::socket_path(&name)).expect("connected");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+        stream
+    };
+    let challenged = |stream: &mut UnixStream| -> [u8; 32] {
+        stream.write_all(&message::request(Request::Challenge, 1, &[])).expect("sent");
+        let mut reply = [0; HEAD + 32];
+        stream.read_exact(&mut reply).expect("a challenge");
+        reply[HEAD..].try_into().expect("32 bytes")
+    };
+    let proof = |nonce: &[u8; 32]| {
+        let prove = Prove { nonce: [7; 32], proof: key.prove(Side::Client, nonce, &[7; 32]) };
+        message::request(Request::Prove, 2, bytemuck::bytes_of(&prove))
+    };
+    let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, rights: Rights::All as u32 };
+    let attach = message::request(Request::Attach, 3, bytemuck::bytes_of(&attach));
+    let back = HandBack {
+        fingerprint: FINGERPRINT,
+        region_id: 1,
+        version: VERSION,
+        session: 1,
+        generation: 1,
+        rights: Rights::All as u32,
+    };
+    let back = message::request(Request::HandBack, 3, bytemuck::bytes_of(&back));
+    let (wrong, fault) = (Said::Failure(ErrorKind::WrongAuthkey), Said::Failure(ErrorKind::Protocol));
+    // Each ends its connection.
+    let refused = |stream: &mut UnixStream, bytes: &[u8], said: Said| {
+        assert_eq!(ask(stream, bytes), said);
+        assert_eq!(hear(stream), Said::Closed);
+    };
+
+    // Nothing proven; only asked for; proven without having asked.
+    refused(&mut connect(), &attach, wrong);
+    refused(&mut connect(), &back, wrong);
+    let mut stream = connect();
+    challenged(&mut stream);
+    refused(&mut stream, &attach, wrong);
+    refused(&mut connect(), &proof(&[0; 32]), fault);
+    // What was good on another connection; what was good before, on this one.
+    let (mut one, mut other) = (connect(), connect());
+    let (first, second) = (challenged(&mut one), challenged(&mut other));
+    assert_ne!(first, second);
+    refused(&mut other, &proof(&first), wrong);
+    let again = challenged(&mut one);
+    assert_ne!(first, again);
+    refused(&mut one, &proof(&first), wrong);
+    // Once proven it can't be proven again with the same; then it may attach.
+    let mut stream = connect();
+    let nonce = challenged(&mut stream);
+    assert_eq!(ask(&mut stream, &proof(&nonce)), Said::Reply);
+    assert_eq!(ask(&mut stream, &attach), Said::Reply);
+    let mut stream = connect();
+    let nonce = challenged(&mut stream);
+    assert_eq!(ask(&mut stream, &proof(&nonce)), Said::Reply);
+    refused(&mut stream, &proof(&nonce), fault);
+    // A false token is no way around it.
+    let join = Join { token: 0, session: 1, reserved: 0 };
+    refused(&mut connect(), &message::request(Request::Join, 1, bytemuck::bytes_of(&join)), fault);
+}
+
+#[test]
+fn who_has_no_session_forks_none_and_who_claims_none_gets_none() {
+    let stage = Stage::new("fork");
+    let (mut parent, join) = stage.session();
+    let fork = |join: &Join| message::request(Request::Fork, 1, bytemuck::bytes_of(join));
+    for wrong in [Join { token: join.token ^ 1, ..join }, Join { session: 0, ..join }, Join { session: 99, ..join }] {
+        assert_eq!(ask(&mut stage.connect(), &fork(&wrong)), Said::Failure(ErrorKind::Protocol), "{wrong:?}");
+    }
+    assert_eq!(ask(&mut parent, &fork(&join)), Said::Failure(ErrorKind::Protocol));
+    let (_, reader) = stage.session_of(Rights::Read);
+    assert_eq!(ask(&mut stage.connect(), &fork(&reader)), Said::Failure(ErrorKind::Protocol));
+    // Claimed by one that was not forked, before it has said so in the region, and twice: it is the sender's, as the kernel has it.
+    let (mut parent, join) = stage.session();
+    let mut child = stage.connect();
+    assert_eq!(ask(&mut child, &fork(&join)), Said::Reply);
+    let usage = message::request(Request::Usage, 1, &[]);
+    for stream in [&mut parent, &mut child] {
+        stream.write_all(&message::request(Request::Claim, 0, &[]).repeat(2)).expect("sent");
+        assert_eq!(ask(stream, &usage), Said::Reply);
+    }
+    drop((parent, child));
+    stage.check("after false forks");
+}
+
+#[test]
+fn a_session_that_only_reads_gets_no_more_whatever_it_says() {
+    let stage = Stage::new("reader");
+    let object = stage.healthy.id().to_bits();
+    let (mut first, join) = stage.session_of(Rights::Read);
+    let mut second = stage.joined(&join);
+    for stream in [&mut first, &mut second] {
+        for request in Request::ALL {
+            let is_first = matches!(
+                request,
+                Request::Attach
+                    | Request::Join
+                    | Request::HandBack
+                    | Request::Challenge
+                    | Request::Prove
+                    | Request::Fork
+            );
+            if request.only_reads() || is_first {
+                continue;
+            }
+            let said = ask(stream, &message::request(request, 1, &call(object, 0, 0, &[])));
+            assert_eq!(said, Said::Failure(ErrorKind::ReadOnly), "{request:?}");
+        }
+    }
+    // It may have counted and given back what there is, and no more than it has.
+    let take = |object, has_ticket| Take { object, index: 0, serial: 0, has_ticket };
+    let told =
+        |stream: &mut UnixStream, take| ask(stream, &message::request(Request::Take, 1, bytemuck::bytes_of(&take)));
+    assert_eq!(told(&mut first, take(object, 0)), Said::Reply);
+    assert_eq!(told(&mut first, take(object, 1)), Said::Failure(ErrorKind::TicketSpent));
+    assert_eq!(told(&mut first, take(object ^ 1 << 40, 0)), Said::Failure(ErrorKind::Gone));
+    assert_eq!(told(&mut first, take(u64::MAX, 0)), Said::Failure(ErrorKind::Gone));
+    for object in [object, object ^ 1 << 40, u64::MAX] {
+        let back = GiveBack { object, count: u64::MAX };
+        assert_eq!(ask(&mut first, &message::request(Request::GiveBack, 1, bytemuck::bytes_of(&back))), Said::Reply);
+    }
+    // One that counts itself has nothing counted.
+    let (mut other, _) = stage.session();
+    assert_eq!(told(&mut other, take(object, 0)), Said::Failure(ErrorKind::Protocol));
+    stage.check("after readers");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::host::Host;
 use super::server::Server;
 use crate::control::message::{self, AuditDone, Damage, LONGEST_BODY};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::region::layout::CELLS_A_PAGE;
 use crate::region::{Region, SessionIndex, SlotIndex};
 use crate::sync::atomic::Ordering;
@@ -26,7 +26,9 @@ impl Server {
         self.mend_header();
         let known: Vec<SessionIndex> = self.sessions.keys().copied().collect();
         for index in known {
-            if self.sessions.get(&index).is_some_and(|attached| attached.entry.mend(&self.region, index)) {
+            // A child that is about to be forked writes into its entry itself.
+            let known = self.sessions.get(&index).filter(|attached| attached.pidfd.is_some());
+            if known.is_some_and(|attached| attached.entry.mend(&self.region, index)) {
                 self.found(format!("the entry of session {} was damaged and is mended", index.0));
             }
         }
@@ -39,6 +41,25 @@ impl Server {
             self.end_session(index, "it makes no sense");
         }
         self.host.recover();
+    }
+
+    /// Notices that a named segment was cut off, which nobody can be kept from who may write it, before the loop touches it again. What had bytes behind the cut is out of use;
+    /// without its tables the broker can't go on.
+    ///
+    /// # Errors
+    /// `Damaged` if the region is lost.
+    pub(super) fn mend_length(&mut self) -> Result<()> {
+        let Some(at) = self.region.mend_length()? else { return Ok(()) };
+        if at < self.region.map().heap {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                format!("the segment was cut off to {at} bytes, in the middle of its tables"),
+            )
+            .help("start the broker again, with an empty region"));
+        }
+        let lost = self.host.books().lose_bytes(at);
+        self.found(format!("the segment was cut off to {at} bytes: {lost} objects are lost"));
+        Ok(())
     }
 
     /// The words of the header that never change are the same as ever.

@@ -8,7 +8,7 @@ use crate::region::{SessionIndex, SlotIndex};
 use crate::session::Session;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Owner, RobustLock};
-use crate::table::counting::{READER, SessionState};
+use crate::table::counting::{READERS, SessionState};
 use crate::table::{sessions, tickets};
 
 /// Sweeps a session that has ended and makes its number free for another. Returns the slots that the session was
@@ -79,7 +79,7 @@ pub(super) fn give_on(slot: &Slot, is_dead: impl Fn(Owner) -> bool) {
 
 /// Tells a writer that waits, after the readers in a cell that had this count are gone.
 pub(super) fn tell_writer(slot: &Slot, count: u64) {
-    if count >= READER {
+    if count & READERS != 0 {
         readers_changed(slot);
     }
 }

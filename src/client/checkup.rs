@@ -5,14 +5,15 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::attach::{Connections, attach};
+use crate::control::authkey::Login;
 use crate::control::message::{self, Damage, Request};
 use crate::control::{Channel, PATIENCE};
 use crate::error::{Error, ErrorKind, Result};
-use crate::region::Region;
+use crate::region::{Region, Rights};
 use crate::session::Session;
 use crate::sync::atomic::Ordering;
 use crate::sys::memory::Memory;
-use crate::sys::place;
+use crate::sys::place::{self, Place};
 use crate::table::{census, names, sessions, tickets};
 
 /// How often a region is looked at before something counts as damage: living processes may be in the middle of a move.
@@ -45,7 +46,6 @@ pub struct CheckReport {
 /// # Errors
 /// `BrokerNotFound` if there is neither a broker nor a segment of this name; `Damaged`, `LayoutMismatch`.
 pub fn check(name: &str) -> Result<CheckReport> {
-    place::check_name(name)?;
     let opened = open(name)?;
     let region = opened.region();
     let alive = opened.is_served();
@@ -106,13 +106,17 @@ impl Opened {
 }
 
 fn open(name: &str) -> Result<Opened> {
-    match attach(name) {
+    match attach(name, &Login::from_environment()?, Rights::All) {
         Ok((session, channel)) => Ok(Opened::Attached(session, channel)),
         Err(error) if error.kind() == ErrorKind::BrokerNotFound => {
-            let memory = Memory::open_segment(&place::segment_name(name)).map_err(|error| match error.kind() {
-                ErrorKind::Damaged => error,
-                _ => Error::new(ErrorKind::BrokerNotFound, format!("there is neither a broker nor a segment named '{name}'"))
-                    .help("the memfd of a dead broker is gone with it; start the broker with --segment to be able to look at it afterwards"),
+            let neither = || {
+                Error::new(ErrorKind::BrokerNotFound, format!("there is neither a broker nor a segment named '{name}'"))
+                    .help("the memfd of a dead broker is gone with it; start the broker with --segment to be able to look at it afterwards")
+            };
+            let segment = Place::of(name)?.segment().ok_or_else(neither)?;
+            let memory = Memory::open_segment(&segment).map_err(|error| match error.kind() {
+                ErrorKind::BrokerNotFound => neither(),
+                _ => error,
             })?;
             Ok(Opened::Segment(Box::new(Region::open(memory)?)))
         }

@@ -7,12 +7,13 @@ use rkyv::rancor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::attach::attach;
+use super::attach::{attach, attached_to};
 use super::report::{AuditReport, ClassInfo, ObjectInfo, PublishedName, Stats, TicketInfo};
 use crate::broker::child::BrokerChild;
 use crate::broker::config::{Config, config_setters};
 use crate::broker::host;
 use crate::class::{Class, ClassProxy, MethodError};
+use crate::control::authkey::{Authkey, Login};
 use crate::control::message::{self, AuditDone, Create, HeapUse, Named, Of, Publish, Request};
 use crate::control::{Channel, PATIENCE, create};
 use crate::error::{Error, ErrorKind, Result};
@@ -21,8 +22,8 @@ use crate::object::payload::{self, Payload, slot_of};
 use crate::object::schema::short_name;
 use crate::object::value::copy_words;
 use crate::object::{Archivable, Archive, Array, Kind, Object, Proxy, Shareable, Ticket, Value, transit};
-use crate::region::ObjectId;
 use crate::region::layout::SEALED;
+use crate::region::{ObjectId, Rights};
 use crate::session::{Ask, Hold, Session};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::clock;
@@ -49,6 +50,7 @@ pub struct Manager {
 pub struct ManagerBuilder {
     config: Config,
     room: Duration,
+    rights: Rights,
 }
 
 impl ManagerBuilder {
@@ -69,15 +71,61 @@ impl ManagerBuilder {
         self
     }
 
+    /// Has the region mapped for reading: nothing that this manager or its proxies do can change a byte of it, whatever goes wrong in this process.
+    ///
+    /// Values, archives and sealed arrays are read, names are looked up and tickets redeemed; the broker counts for this process, which costs a round trip for the first and after the last proxy of an object.
+    /// Arrays that are not sealed can't be read, since a reader has to tell writers that it reads. All that changes something is refused with `ReadOnly`.
+    ///
+    /// ```
+    /// use sharehold::{Array, ErrorKind, Manager};
+    ///
+    /// let manager = Manager::start()?;
+    /// let prices = manager.array(&[1.0, 2.5])?;
+    /// prices.seal()?;
+    /// manager.publish("prices", &prices)?;
+    ///
+    /// let reader = Manager::builder().read_only().connect(manager.name())?;
+    /// let prices: Array<f64> = reader.lookup("prices")?;
+    /// assert_eq!(prices.sealed()?, [1.0, 2.5]);
+    /// assert_eq!(reader.value(1).unwrap_err().kind(), ErrorKind::ReadOnly);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.rights = Rights::Read;
+        self
+    }
+
+    /// Joins a broker that runs already.
+    ///
+    /// # Errors
+    /// As [`Manager::connect`].
+    pub fn connect(self, name: &str) -> Result<Manager> {
+        let login = match self.config.authkey {
+            Some(authkey) => authkey.check().map(|()| Login::Demand(authkey))?,
+            None => Login::from_environment()?,
+        };
+        let (session, channel) = attach(name, &login, self.rights)?;
+        Ok(Manager { session, channel, room: self.room })
+    }
+
     /// Starts the broker as a child process and connects to it.
     ///
     /// The broker ends when this process's last manager and proxy have gone, and also when this process dies, however it does.
     ///
     /// # Errors
-    /// `BrokerExists` if one of this name runs, `InvalidArgument`, `RegionFull`, `Os`.
+    /// `BrokerExists` if one of this name runs, `InvalidArgument`, also for a manager that only reads, `RegionFull`, `Os`.
     pub fn start(self) -> Result<Manager> {
+        if self.rights == Rights::Read {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "there is nothing to read in a region that is only begun",
+            )
+            .help("connect to a broker that others use"));
+        }
         let child = BrokerChild::start(&self.config)?;
-        let (session, channel) = attach(&self.config.name)?;
+        let login = self.config.authkey.clone().map_or(Login::Plain, Login::Demand);
+        let (session, channel) = attach(&self.config.name, &login, Rights::All)?;
         channel.set_child(child);
         Ok(Manager { session, channel, room: self.room })
     }
@@ -97,16 +145,24 @@ impl Manager {
         use std::hash::{BuildHasher, RandomState};
         let unique = RandomState::new().hash_one(clock::boot_nanos()) as u32;
         let name = format!("auto-{}-{unique:08x}", std::process::id());
-        ManagerBuilder { config: Config { name, ..Config::default() }, room: Duration::ZERO }
+        ManagerBuilder { config: Config { name, ..Config::default() }, room: Duration::ZERO, rights: Rights::All }
     }
 
-    /// Joins the broker of this name.
+    /// Joins the broker of this name. A name alone is one of this user's brokers; that of another user, who has allowed it, is named with its directory, as in
+    /// `/srv/lab/prices`.
     ///
     /// # Errors
-    /// `BrokerNotFound`, `LayoutMismatch` with both layouts, `TableFull` if it has no session free.
+    /// `BrokerNotFound`, `Refused` if it is another user's and does not allow this one, `WrongAuthkey` if it has an authkey and `SHAREHOLD_AUTHKEY_FILE` does not name the file with it, `LayoutMismatch` with both layouts, `TableFull` if it has no session free.
     pub fn connect(name: &str) -> Result<Self> {
-        let (session, channel) = attach(name)?;
-        Ok(Self { session, channel, room: Duration::ZERO })
+        Self::builder().connect(name)
+    }
+
+    /// As [`Manager::connect`], with the broker's authkey. A broker that does not know it is none.
+    ///
+    /// # Errors
+    /// As there; `WrongAuthkey` if the broker has another one or none, `TooManyTries` if this user has given so many wrong ones that it has to wait.
+    pub fn connect_with(name: &str, authkey: impl Into<Authkey>) -> Result<Self> {
+        Self::builder().authkey(authkey).connect(name)
     }
 
     /// As [`Manager::connect`], but waits until such a broker serves: for programs that are started together.
@@ -204,10 +260,10 @@ impl Manager {
     pub fn value<T: Shareable>(&self, value: T) -> Result<Value<T>> {
         let len = 2 * 8 * copy_words::<T>() as u64;
         let create = create::of::<T>(Kind::Value, len, align_of::<T>().max(8) as u64);
-        let hold = create::create(&self.session, &*self.channel, &create, self.room)?;
-        let words: Payload<AtomicU64> = Payload::of(&hold)?;
-        payload::store(words.words(&hold), &value);
-        <Value<T> as crate::object::proxy::sealed::Typed>::of(hold)
+        let created = create::create(&self.session, &*self.channel, &create, self.room)?;
+        let words: Payload<AtomicU64> = created.payload()?;
+        payload::store(words.words(&created.hold), &value);
+        <Value<T> as crate::object::proxy::sealed::Typed>::of(created.hold)
     }
 
     /// Shares a copy of a slice.
@@ -292,8 +348,8 @@ impl Manager {
             len: bytes.len() as u64,
             align: align_of::<T::Archived>().max(16) as u64,
         };
-        let hold = create::create(&self.session, &*self.channel, &create, self.room)?;
-        let place: Payload<u8> = Payload::of(&hold)?;
+        let created = create::create(&self.session, &*self.channel, &create, self.room)?;
+        let (place, hold): (Payload<u8>, Hold) = (created.payload()?, created.hold);
         // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
         unsafe { place.slice_mut() }.copy_from_slice(&bytes);
         // Release: whoever sees the mark sees the bytes.
@@ -389,6 +445,9 @@ impl Manager {
     }
 
     fn ask(&self, request: Request, body: &[u8]) -> Result<Vec<u8>> {
+        if !request.only_reads() {
+            self.session.check_writes("ask that of its broker")?;
+        }
         self.channel.call(request, body, PATIENCE)
     }
 
@@ -400,8 +459,9 @@ impl Manager {
         let place = ticket.verify(self.session.region())?;
         let id = ticket.object();
         // Of a later object in the slot nothing is to be said: the ticket is spent then, and the claim below fails.
-        if self.session.region().id_of(id.slot()) == Some(id) {
-            P::check(self.session.region(), id)?;
+        let is_still_there = || self.session.region().id_of(id.slot()) == Some(id);
+        if is_still_there() {
+            P::check(self.session.region(), id).or_else(|error| if is_still_there() { Err(error) } else { Ok(()) })?;
         }
         match Hold::redeem(&self.session, place, id)? {
             Ok(hold) => P::of(hold),
@@ -611,12 +671,15 @@ impl std::fmt::Debug for Manager {
     }
 }
 
-/// Redeems a ticket in a process that may have nothing but the ticket: connects to the broker that it names.
+/// Redeems a ticket in a process that may have nothing but the ticket: connects to the broker that it names, unless this process is attached to the ticket's region already.
 ///
 /// # Errors
 /// As [`Manager::connect`] and [`Manager::redeem`].
 pub fn redeem<P: Proxy>(ticket: &Ticket) -> Result<P> {
-    Manager::connect(ticket.broker())?.redeem(ticket)
+    match attached_to(ticket.region_id()) {
+        Some((session, channel)) => Manager { session, channel, room: Duration::ZERO }.redeem(ticket),
+        None => Manager::connect(ticket.broker())?.redeem(ticket),
+    }
 }
 
 /// Has the result of a method hosted. For the code that the attribute `class` writes.

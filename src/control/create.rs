@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::message::{self, Create, CreateWithin, Granted, Request};
 use crate::error::{Error, ErrorKind, Result};
-use crate::object::payload::{Payload, slot_of};
+use crate::object::payload::{Payload, damaged, slot_of};
 use crate::object::proxy::sealed::Typed;
 use crate::object::{Array, Kind, Shareable};
 use crate::region::layout::{FILLED, PAGE, TYPE_NAME_BYTES};
@@ -55,9 +55,30 @@ const TRIES: u32 = 3;
 /// How often memory is asked for that the system does not have, by one that waits for room: nobody tells when there is some.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
+/// An object that was just created, with the place that the broker has told.
+pub(crate) struct Created {
+    pub(crate) hold: Hold,
+    place: Offset,
+    len: u64,
+}
+
+impl Created {
+    /// The bytes that the creator writes: those that it was granted, whatever the slot says.
+    pub(crate) fn payload<T>(&self) -> Result<Payload<T>> {
+        Payload::at(self.hold.session().region(), self.place, self.len)
+            .ok_or_else(|| damaged(&self.hold, self.place, self.len))
+    }
+}
+
 /// Creates an object, counted once, its memory reserved but not written. If there is no room for it, waits for `room` at most.
-pub(crate) fn create(session: &Arc<Session>, channel: &dyn Channel, create: &Create, room: Duration) -> Result<Hold> {
+pub(crate) fn create(
+    session: &Arc<Session>,
+    channel: &dyn Channel,
+    create: &Create,
+    room: Duration,
+) -> Result<Created> {
     session.check_ours()?;
+    session.check_writes("create objects")?;
     let most = session.region().capacities().heap;
     let until = clock::boot_nanos_after(room);
     loop {
@@ -76,7 +97,7 @@ pub(crate) fn create(session: &Arc<Session>, channel: &dyn Channel, create: &Cre
     }
 }
 
-fn create_once(session: &Arc<Session>, channel: &dyn Channel, create: &Create, room: Duration) -> Result<Hold> {
+fn create_once(session: &Arc<Session>, channel: &dyn Channel, create: &Create, room: Duration) -> Result<Created> {
     let (request, body) = if room.is_zero() {
         (Request::Create, message::archive(create)?)
     } else {
@@ -92,15 +113,14 @@ fn create_once(session: &Arc<Session>, channel: &dyn Channel, create: &Create, r
             Ok(())
         })?;
         let Some((granted, hold)) = claimed else { continue };
-        let slot = slot_of(&hold)?;
-        let place = Offset(slot.offset.load(Ordering::Relaxed));
+        let place = Offset(granted.offset);
         // That memory is warm the broker knows from those who had it before: the system knows better. Below a page it was reserved by the broker itself.
         if granted.warm == 0 || create.len >= PAGE && !session.region().is_backed(place, create.len) {
             // On failure the hold is dropped, and with it the object.
             session.region().reserve(place, create.len)?;
         }
-        slot.flags.fetch_or(FILLED, Ordering::Relaxed);
-        return Ok(hold);
+        slot_of(&hold)?.flags.fetch_or(FILLED, Ordering::Relaxed);
+        return Ok(Created { hold, place, len: create.len });
     }
     Err(Error::new(ErrorKind::BrokerGone, "the broker withdrew what it had granted"))
 }
@@ -121,11 +141,11 @@ pub(crate) fn array<T: Shareable, E: From<Error>>(
     let bytes = len.checked_mul(size_of::<T>()).and_then(|bytes| u64::try_from(bytes).ok()).ok_or_else(|| {
         Error::new(ErrorKind::RegionFull, format!("{len} elements of {} bytes do not fit any memory", size_of::<T>()))
     })?;
-    let hold = create(session, channel, &of::<T>(Kind::Array, bytes, align.max(align_of::<T>()) as u64), room)?;
-    let place: Payload<T> = Payload::of(&hold)?;
+    let created = create(session, channel, &of::<T>(Kind::Array, bytes, align.max(align_of::<T>()) as u64), room)?;
+    let place: Payload<T> = created.payload()?;
     // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
     fill(unsafe { place.slice_mut() })?;
-    Ok(<Array<T> as Typed>::of(hold)?)
+    Ok(<Array<T> as Typed>::of(created.hold)?)
 }
 
 /// Creates a sealed array of bytes.

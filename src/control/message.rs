@@ -5,6 +5,7 @@
 use bytemuck::{Pod, Zeroable};
 use rkyv::rancor;
 
+use super::authkey::{Nonce, Proof};
 use crate::error::{Cause, Error, ErrorKind, Place, RemoteError, Result};
 
 /// "SHLD", read as a little-endian number.
@@ -76,10 +77,23 @@ pub(crate) enum Request {
     Examine = 30,
     /// As `Create`, and waits for room. Body: [`CreateWithin`].
     CreateWithin = 31,
+    /// Of a session that only reads: has the broker count a reference for it. Body: [`Take`].
+    Take = 40,
+    /// Of the same: has the broker give back what it has counted. Body: [`GiveBack`].
+    GiveBack = 41,
+    /// First of a connection that proves an authkey. Reply: [`Challenge`], or nothing if there is nothing to prove.
+    Challenge = 50,
+    /// Body: [`Prove`]. Reply: [`Proven`].
+    Prove = 51,
+    /// First of a session for a child that is about to be forked: the child inherits the connection. Body: [`Join`], of the parent's session. Reply: [`Welcome`], without a
+    /// descriptor.
+    Fork = 52,
+    /// The child has claimed that session. Who it is, the kernel tells. No reply.
+    Claim = 53,
 }
 
 impl Request {
-    const ALL: [Request; 21] = [
+    pub(crate) const ALL: [Request; 27] = [
         Request::Attach,
         Request::Join,
         Request::Leave,
@@ -101,7 +115,18 @@ impl Request {
         Request::HandBack,
         Request::Examine,
         Request::CreateWithin,
+        Request::Take,
+        Request::GiveBack,
+        Request::Challenge,
+        Request::Prove,
+        Request::Fork,
+        Request::Claim,
     ];
+
+    /// Whether a session that only reads may ask it.
+    pub(crate) fn only_reads(self) -> bool {
+        matches!(self, Self::Take | Self::GiveBack | Self::Wait | Self::Usage | Self::Leave)
+    }
 
     /// Whether it runs code of a class, which may take any time: such a connection is served by a thread of its own.
     pub(crate) fn is_call(self) -> bool {
@@ -114,7 +139,8 @@ impl Request {
 pub(crate) struct Attach {
     pub(crate) fingerprint: u64,
     pub(crate) version: u32,
-    pub(crate) reserved: u32,
+    /// See [`Rights`](crate::region::Rights).
+    pub(crate) rights: u32,
 }
 
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -126,7 +152,8 @@ pub(crate) struct HandBack {
     pub(crate) version: u32,
     pub(crate) session: u32,
     pub(crate) generation: u32,
-    pub(crate) reserved: u32,
+    /// As in [`Attach`]: what the region says of it may be damaged.
+    pub(crate) rights: u32,
 }
 
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -147,6 +174,28 @@ pub(crate) struct Join {
     pub(crate) token: u64,
     pub(crate) session: u32,
     pub(crate) reserved: u32,
+}
+
+/// A number of the broker's that goes into the proof of a client.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Challenge {
+    pub(crate) nonce: Nonce,
+}
+
+/// What a client proves that it knows the authkey with. See `control/authkey.rs`.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Prove {
+    pub(crate) nonce: Nonce,
+    pub(crate) proof: Proof,
+}
+
+/// The same of the broker.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Proven {
+    pub(crate) proof: Proof,
 }
 
 /// A request for an object. Text is cut by the sender.
@@ -177,6 +226,8 @@ pub(crate) struct Granted {
     pub(crate) object: u64,
     /// The word that the client swaps to claim the grant.
     pub(crate) refs: u64,
+    /// Where its bytes are: the slot says so too, but anybody may have changed it.
+    pub(crate) offset: u64,
     /// 1 if the memory is there already and need not be reserved.
     pub(crate) warm: u64,
 }
@@ -222,6 +273,25 @@ pub(crate) struct HeapUse {
 #[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub(crate) struct Damage {
     pub(crate) findings: Vec<String>,
+}
+
+/// A reference that is to be counted.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Take {
+    pub(crate) object: u64,
+    /// The ticket of which a use is taken, if `has_ticket` is 1.
+    pub(crate) index: u32,
+    pub(crate) serial: u32,
+    pub(crate) has_ticket: u64,
+}
+
+/// References that are not needed any more.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct GiveBack {
+    pub(crate) object: u64,
+    pub(crate) count: u64,
 }
 
 /// A number of the boot clock, in a body of its own.

@@ -149,6 +149,14 @@ impl Extents {
         }
     }
 
+    /// Notes that the pages of an extent have none any more.
+    pub(crate) fn set_absent(&mut self, extent: Extent) {
+        for (word, mask) in words(extent.pages()) {
+            self.present_pages -= u64::from((mask & self.present[word]).count_ones());
+            self.present[word] &= !mask;
+        }
+    }
+
     /// Free bytes that have memory: what could be given back to the system. As if all bytes in use had memory, which they have soon.
     pub(crate) fn warm_bytes(&self) -> u64 {
         (self.present_pages * PAGE).saturating_sub(self.capacity - self.free_bytes)

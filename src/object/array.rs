@@ -135,7 +135,7 @@ impl<T: Shareable> Array<T> {
     /// # Errors
     /// `Forked` in a forked child.
     pub fn clear_poison(&self) -> Result<()> {
-        ObjectLock::of(&self.hold).map(|lock| lock.clear_poison())
+        ObjectLock::of(&self.hold)?.clear_poison()
     }
 }
 

@@ -1,9 +1,10 @@
 //! Reading and writing an array in place while others do.
 //!
-//! Readers are listed as holders are: in the high half of the own ledger cell. A reader announces itself and looks at the lock; a writer
+//! Readers are listed as holders are: in the own ledger cell. A reader announces itself and looks at the lock; a writer
 //! takes the lock and looks at the readers, with a full fence between the two on both sides, so that one of them sees the other (R19). Whoever dies
 //! is taken off the list with its row; a dead writer's lock is marked poisoned and given on.
 
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
@@ -13,16 +14,18 @@ use super::payload::{Payload, slot_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::SessionIndex;
 use crate::region::layout::{SEALED, Slot};
-use crate::session::Hold;
-use crate::sync::RobustLock;
+use crate::session::{Hold, reads};
 use crate::sync::atomic::{AtomicU32, Ordering, fence};
-use crate::sys::{futex, process};
+use crate::sync::{Owner, RobustLock};
+use crate::sys::futex;
 use crate::table::Counts;
-use crate::table::counting::{READER, SessionState};
+use crate::table::counting::{READER, READERS, SessionState, readers};
 use crate::table::sessions;
 
 /// How long a writer sleeps before it looks for itself whether the readers live.
 const SLICE: Duration = Duration::from_millis(100);
+/// Most read guards of a process on one array: half of what a cell can count, so that no race of threads overflows.
+const MOST_READERS: u32 = 1 << 15;
 /// How often the readers are looked at before sleeping.
 const SPINS: u32 = 100;
 
@@ -30,12 +33,19 @@ const SPINS: u32 = 100;
 pub(crate) struct ObjectLock<'h> {
     hold: &'h Hold,
     slot: &'h Slot,
+    /// Who locks. In a forked child the guards that it has inherited are its parent's.
+    me: Owner,
 }
 
 impl<'h> ObjectLock<'h> {
     pub(crate) fn of(hold: &'h Hold) -> Result<Self> {
         hold.session().check_ours()?;
-        Ok(Self { hold, slot: slot_of(hold)? })
+        Ok(Self { hold, slot: slot_of(hold)?, me: hold.session().owner() })
+    }
+
+    /// Whether this process is the one that has locked.
+    pub(crate) fn is_mine(&self) -> bool {
+        self.hold.session().is_ours() && self.me == self.hold.session().owner()
     }
 
     fn word(&self) -> RobustLock<'h> {
@@ -51,27 +61,34 @@ impl<'h> ObjectLock<'h> {
         self.word().is_poisoned()
     }
 
-    pub(crate) fn clear_poison(&self) {
+    pub(crate) fn clear_poison(&self) -> Result<()> {
+        self.hold.session().check_writes("clear a mark")?;
         self.word().clear_poison();
+        Ok(())
     }
 
     /// Waits for the lock alone: the mutual exclusion of writers.
     pub(crate) fn exclude_writers(&self, timeout: Option<Duration>, poisons: bool) -> Result<()> {
         let session = self.hold.session();
+        session.check_writes("change or seal an object")?;
         let deadline = deadline(timeout);
         self.word()
-            .lock(session.owner(), deadline, poisons, |owner| session.is_dead(owner))
+            .lock(self.me, deadline, poisons, |owner| session.is_dead(owner))
             .map(|_| ())
             .ok_or_else(|| timed_out("the lock of object", self.hold, timeout))
     }
 
     pub(crate) fn unlock(&self) {
-        self.word().unlock(self.hold.session().owner());
+        if self.is_mine() {
+            self.word().unlock(self.me);
+        }
     }
 
     /// Lets go of the lock and leaves the mark that says the object may be half changed.
     fn unlock_poisoned(&self) {
-        self.word().take_from(self.hold.session().owner(), true);
+        if self.is_mine() {
+            self.word().take_from(self.me, true);
+        }
     }
 
     /// Marks the object as never to be changed again. The lock is held.
@@ -87,8 +104,16 @@ impl<'h> ObjectLock<'h> {
     fn begin_reading(&self, timeout: Option<Duration>) -> Result<()> {
         let deadline = deadline(timeout);
         let session = self.hold.session();
+        if session.only_reads() {
+            // What is sealed needs no guard.
+            return if self.is_sealed() { Ok(()) } else { Err(unguarded(self.hold)) };
+        }
         loop {
-            self.hold.cell().fetch_add(READER, Ordering::Relaxed);
+            let before = self.hold.cell().fetch_add(READER, Ordering::Relaxed);
+            if readers(before) >= MOST_READERS {
+                self.hold.cell().fetch_sub(READER, Ordering::Relaxed);
+                return Err(too_many(self.hold));
+            }
             // Pairs with the fence in `begin_writing`.
             fence(Ordering::SeqCst);
             if self.word().owner().is_none() {
@@ -106,6 +131,9 @@ impl<'h> ObjectLock<'h> {
     }
 
     fn end_reading(&self) {
+        if self.hold.session().only_reads() {
+            return;
+        }
         // Release: what was read comes before what the writer does next.
         self.hold.cell().fetch_sub(READER, Ordering::Release);
         // Pairs with the fence in `begin_writing`: either the writer sees that we left, or we see the writer.
@@ -164,12 +192,10 @@ impl<'h> ObjectLock<'h> {
             |session| {
                 // Acquire: pairs with the release in `end_reading`.
                 let reads = Counts::cell(region, session, self.hold.slot())
-                    .is_some_and(|cell| cell.load(Ordering::Acquire) >= READER);
+                    .is_some_and(|cell| cell.load(Ordering::Acquire) & READERS != 0);
                 reads
-                    && sessions::read(region, session).is_some_and(|record| {
-                        record.state != SessionState::Free
-                            && (!look_closely || process::is_alive(record.pid, record.start))
-                    })
+                    && sessions::read(region, session)
+                        .is_some_and(|record| record.state != SessionState::Free && (!look_closely || record.lives()))
             },
         )
     }
@@ -191,6 +217,17 @@ fn timed_out(what: &str, hold: &Hold, timeout: Option<Duration>) -> Error {
         .help("`sharehold inspect` shows who holds it")
 }
 
+fn too_many(hold: &Hold) -> Error {
+    let what = format!("object {} has {MOST_READERS} read guards in this process, and can't have more", hold.id());
+    Error::new(ErrorKind::InvalidArgument, what).help("let go of some")
+}
+
+fn unguarded(hold: &Hold) -> Error {
+    let what = "others may change it, and a manager that only reads can't tell them that it reads";
+    Error::new(ErrorKind::ReadOnly, format!("object {} is not sealed: {what}", hold.id()))
+        .help("seal it, or connect without read_only; values are read as they are")
+}
+
 pub(crate) fn sealed(hold: &Hold) -> Error {
     Error::new(ErrorKind::Sealed, format!("object {} is sealed: it can't be changed any more", hold.id()))
 }
@@ -209,9 +246,12 @@ fn poisoned(hold: &Hold) -> Error {
 }
 
 /// Elements that nobody writes while this lives. Made by [`Array::read`](super::Array::read).
+///
+/// It stays in its thread, as the guards of the standard library do: a child that this thread forks reads on under a guard of its own.
 pub struct ReadGuard<'a, T: Pod> {
     lock: ObjectLock<'a>,
     elements: &'a [T],
+    thread: PhantomData<std::sync::MutexGuard<'static, ()>>,
 }
 
 impl<'a, T: Pod> ReadGuard<'a, T> {
@@ -219,9 +259,10 @@ impl<'a, T: Pod> ReadGuard<'a, T> {
     pub(crate) fn new(hold: &'a Hold, payload: Payload<T>, timeout: Option<Duration>) -> Result<Self> {
         let lock = ObjectLock::of(hold)?;
         lock.begin_reading(timeout)?;
+        reads::begin(hold.session(), hold.slot());
         // SAFETY: no writer begins until `end_reading`, and the hold outlives 'a.
         let elements = unsafe { payload.slice() };
-        Ok(Self { lock, elements })
+        Ok(Self { lock, elements, thread: PhantomData })
     }
 }
 
@@ -235,7 +276,9 @@ impl<T: Pod> Deref for ReadGuard<'_, T> {
 
 impl<T: Pod> Drop for ReadGuard<'_, T> {
     fn drop(&mut self) {
-        if self.lock.hold.session().is_ours() {
+        let hold = self.lock.hold;
+        reads::end(hold.session(), hold.slot());
+        if hold.session().is_ours() {
             self.lock.end_reading();
         }
     }
@@ -243,7 +286,8 @@ impl<T: Pod> Drop for ReadGuard<'_, T> {
 
 /// Elements that nobody else reads or writes while this lives. Made by [`Array::write`](super::Array::write).
 ///
-/// A panic while it lives marks the array as poisoned, as the death of the process does.
+/// A panic while it lives marks the array as poisoned, as the death of the process does. In a child that is forked while it lives it still is the parent's: the child must not
+/// touch the elements, and drops it without effect.
 pub struct WriteGuard<'a, T: Pod> {
     lock: ObjectLock<'a>,
     elements: &'a mut [T],
@@ -276,9 +320,6 @@ impl<T: Pod> DerefMut for WriteGuard<'_, T> {
 
 impl<T: Pod> Drop for WriteGuard<'_, T> {
     fn drop(&mut self) {
-        if !self.lock.hold.session().is_ours() {
-            return;
-        }
         if std::thread::panicking() {
             self.lock.unlock_poisoned();
         } else {

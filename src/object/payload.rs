@@ -11,6 +11,7 @@ use crate::region::layout::{DAMAGED, Slot};
 use crate::region::{Offset, Region};
 use crate::session::Hold;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::table::words::Words;
 
 /// Where `count` elements of `T` lie. It is valid as long as the region is mapped; who uses it keeps a hold.
 pub(crate) struct Payload<T> {
@@ -44,13 +45,12 @@ impl<T> Payload<T> {
             )
             .help("its bytes can't be trusted; `sharehold check` says more"));
         }
-        let (offset, len) = (slot.offset.load(Ordering::Relaxed), slot.len.load(Ordering::Relaxed));
-        Self::at(region, Offset(offset), len).ok_or_else(|| {
-            Error::new(ErrorKind::Damaged, format!("object {} says that its {len} bytes lie at {offset}", hold.id()))
-        })
+        let Words { offset, len, .. } = Words::of(region, hold.id())?;
+        Self::at(region, Offset(offset), len).ok_or_else(|| damaged(hold, Offset(offset), len))
     }
 
-    fn at(region: &Region, offset: Offset, len: u64) -> Option<Self> {
+    /// The elements in these bytes of the heap, unless they can't be there.
+    pub(crate) fn at(region: &Region, offset: Offset, len: u64) -> Option<Self> {
         let start = if len == 0 { NonNull::dangling() } else { region.payload(offset, len)?.cast::<T>() };
         let size = size_of::<T>().max(1) as u64;
         (start.is_aligned() && len.is_multiple_of(size)).then(|| Self {
@@ -113,6 +113,11 @@ pub(crate) fn store<T: Pod>(words: &[AtomicU64], value: &T) {
         // Relaxed: the flip of the sequence number publishes the copy.
         word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
     }
+}
+
+/// The error for an object that can't have these bytes.
+pub(crate) fn damaged(hold: &Hold, offset: Offset, len: u64) -> Error {
+    Error::new(ErrorKind::Damaged, format!("object {} says that its {len} bytes lie at {}", hold.id(), offset.0))
 }
 
 /// The slot of a held object.

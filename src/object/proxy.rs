@@ -16,6 +16,7 @@ use crate::region::{ObjectId, Region};
 use crate::session::{Ask, Hold, Session};
 use crate::sync::atomic::Ordering;
 use crate::table::types::TypeRecord;
+use crate::table::words::Words;
 
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -124,9 +125,7 @@ pub(crate) fn expect_type(
     wanted: impl Fn() -> String,
 ) -> Result<()> {
     let damaged = |what: String| Error::new(ErrorKind::Damaged, format!("object {id} {what}"));
-    let slot = region.slot(id.slot()).ok_or_else(|| damaged("has no slot".into()))?;
-    let found_kind = slot.kind.load(Ordering::Relaxed);
-    let index = slot.type_index.load(Ordering::Relaxed);
+    let Words { kind: found_kind, type_index: index, .. } = Words::of(region, id)?;
     let is_known = index < region.header().types_used.load(Ordering::Acquire);
     let Some(entry) = is_known.then(|| region.type_entry(index)).flatten() else {
         return Err(damaged(format!("has type {index}, which does not exist")));

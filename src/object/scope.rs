@@ -61,16 +61,24 @@ impl CallScope {
             deadline: deadline.into_iter().chain(outer.deadline).min(),
             cancellers: outer.cancellers.iter().chain(&self.canceller).cloned().collect(),
         };
-        struct Restore(Option<Limits>);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                LIMITS.set(self.0.take().unwrap_or_default());
-            }
-        }
-        let _restore = Restore(Some(outer));
-        LIMITS.set(limits);
-        work()
+        under(limits, work)
     }
+}
+
+/// Runs a closure under no limits but its own.
+pub(crate) fn without_limits<R>(work: impl FnOnce() -> R) -> R {
+    under(Limits::default(), work)
+}
+
+fn under<R>(limits: Limits, work: impl FnOnce() -> R) -> R {
+    struct Restore(Option<Limits>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            LIMITS.set(self.0.take().unwrap_or_default());
+        }
+    }
+    let _restore = Restore(Some(LIMITS.replace(limits)));
+    work()
 }
 
 /// Cancels the calls of other threads. Clones cancel the same.

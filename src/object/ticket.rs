@@ -103,6 +103,11 @@ impl Ticket {
         &self.broker
     }
 
+    /// The region that it is for.
+    pub(crate) fn region_id(&self) -> u64 {
+        self.number(0)
+    }
+
     /// The object that it holds.
     pub fn object(&self) -> ObjectId {
         ObjectId::from_bits(self.number(8))
@@ -116,7 +121,7 @@ impl Ticket {
 
     /// Checks that this region's processes made the ticket and that it is in time; then tells its place.
     pub(crate) fn verify(&self, region: &Region) -> Result<TicketPlace> {
-        if self.number(0) != region.header().region_id.load(Ordering::Relaxed) {
+        if self.region_id() != region.header().region_id.load(Ordering::Relaxed) {
             return Err(Error::new(
                 ErrorKind::TicketForeign,
                 format!(

@@ -172,6 +172,7 @@ pub(crate) fn read_result<T: DeserializeOwned>(session: &Arc<Session>, bytes: &[
 /// Asks the broker through the session's link, and reads the result.
 pub(crate) fn ask<T: DeserializeOwned>(session: &Arc<Session>, ask: Ask<'_>) -> Result<T> {
     session.check_ours()?;
+    session.check_writes("call methods")?;
     let link =
         session.link().ok_or_else(|| Error::new(ErrorKind::BrokerGone, "this session has no way to its broker"))?;
     let mut result = None;

@@ -181,7 +181,11 @@ shared_struct! {
         24 comm: [AtomicU64; 2],
         /// Seconds since 1970.
         40 attached_at: AtomicU64,
-        48 reserved: [AtomicU64; 2],
+        /// See [`Rights`](super::Rights).
+        48 rights: AtomicU32,
+        /// Session + 1 of the process that this one is to be forked from; 0 for one that has attached itself. Its `pid` is 0 until the child has claimed it.
+        52 parent: AtomicU32,
+        56 reserved: AtomicU64,
         /// Slot + 1 of a reference that a thread is moving, or of an object that it is killing; 0 when idle.
         64 lanes: [AtomicU32; LANES],
         128 reserved_2: [AtomicU64; 16],
@@ -243,7 +247,8 @@ shared_struct! {
         52 seq: AtomicU32,
         /// [`SEALED`], [`FILLED`], [`DAMAGED`].
         56 flags: AtomicU32,
-        60 reserved: AtomicU32,
+        /// Of what the broker has written here: see `table/words.rs`.
+        60 digest: AtomicU32,
     }
 }
 

@@ -13,4 +13,4 @@ pub(crate) mod region;
 pub use address::ObjectId;
 pub(crate) use address::{Generation, Offset, SessionIndex, SlotIndex};
 pub use region::Backing;
-pub(crate) use region::Region;
+pub(crate) use region::{Region, Rights};

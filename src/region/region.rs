@@ -24,6 +24,23 @@ pub enum Backing {
     Segment,
 }
 
+/// What a session may do with the region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(u32)]
+pub(crate) enum Rights {
+    #[default]
+    All = 0,
+    /// It has the region mapped for reading; the broker counts for it.
+    Read = 1,
+}
+
+impl Rights {
+    /// Whatever is not known has the fewest.
+    pub(crate) fn of_word(word: u32) -> Self {
+        if word == 0 { Self::All } else { Self::Read }
+    }
+}
+
 /// A mapped region.
 pub(crate) struct Region {
     memory: Memory,
@@ -120,14 +137,23 @@ impl Region {
         self.memory.own_segment();
     }
 
-    /// See [`Memory::is_sealed`].
-    pub(crate) fn is_sealed(&self) -> bool {
-        self.memory.is_sealed()
+    /// Maps a region that came over a socket.
+    pub(crate) fn received(fd: OwnedFd, rights: Rights) -> Result<Self> {
+        Self::open(Memory::received(fd, rights == Rights::All)?)
     }
 
-    /// Maps a region that came over a socket.
-    pub(crate) fn of_descriptor(fd: OwnedFd) -> Result<Self> {
-        Self::open(Memory::of_descriptor(fd)?)
+    /// Maps a memfd that a client of a dead broker has kept.
+    pub(crate) fn handed_back(fd: OwnedFd) -> Result<Self> {
+        Self::open(Memory::received_sealed(fd)?)
+    }
+
+    /// See [`Memory::mend_length`]. What was cut off counts as not reserved.
+    pub(crate) fn mend_length(&self) -> Result<Option<u64>> {
+        let cut = self.memory.mend_length()?;
+        if let Some(at) = cut {
+            self.presence.remove(at, self.map.end.saturating_sub(at));
+        }
+        Ok(cut)
     }
 
     pub(crate) fn map(&self) -> &Map {
@@ -140,6 +166,11 @@ impl Region {
 
     pub(crate) fn file(&self) -> BorrowedFd<'_> {
         self.memory.file()
+    }
+
+    /// See [`Memory::file_to_read`].
+    pub(crate) fn file_to_read(&self) -> Result<OwnedFd> {
+        self.memory.file_to_read()
     }
 
     /// Bytes of memory that the region takes at this moment, tables included.
@@ -272,6 +303,12 @@ impl Region {
         self.grown::<Word>(self.row(session)? + self.map.row_map + u64::from(slot.0) * CELL).map(|word| &word.0)
     }
 
+    /// Where the cells of a row begin, for those who have asked for the cell before, and its page.
+    pub(crate) fn first_cell(&self, session: SessionIndex) -> Option<NonNull<AtomicU64>> {
+        let first: &Word = self.at(self.row(session)? + self.map.row_map)?;
+        Some(NonNull::from(first).cast())
+    }
+
     /// Whether the page of this cell is in use; a cell of a page that is not counts as zero and is not touched.
     pub(crate) fn cell_is_reserved(&self, session: SessionIndex, slot: SlotIndex) -> bool {
         let page = u64::from(slot.0) / CELLS_A_PAGE;
@@ -287,7 +324,8 @@ impl Region {
             return Err(Error::new(ErrorKind::InvalidArgument, format!("slot {} is out of range", slot.0)));
         };
         self.reserve(Offset(row + self.map.row_map + page * PAGE), PAGE)?;
-        word.fetch_or(1 << (page % 64), Ordering::Release);
+        // SeqCst: before the count, as seen by one that forks.
+        word.fetch_or(1 << (page % 64), Ordering::SeqCst);
         Ok(())
     }
 

@@ -8,10 +8,10 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::Session;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::region::{ObjectId, SlotIndex};
-use crate::sync::atomic::AtomicU64;
-use crate::table::counting::{release, retain};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::table::counting::{is_consistent, release, retain};
 use crate::table::refs::Refs;
 use crate::table::tickets::{self, Refused, Terms, TicketPlace};
 
@@ -21,7 +21,6 @@ use crate::table::tickets::{self, Refused, Terms, TicketPlace};
 /// back when it returns there. So clone and drop are one atomic instruction on the cell.
 pub(crate) struct Hold {
     session: NonNull<Session>,
-    cell: NonNull<AtomicU64>,
     id: ObjectId,
 }
 
@@ -40,33 +39,69 @@ impl Hold {
         if session.counting().announce(&words, cell) {
             session.let_cell_own(id.slot());
         }
-        Ok(Self { session: NonNull::from(&**session), cell: NonNull::from(cell), id })
+        Ok(Self { session: NonNull::from(&**session), id })
     }
 
     /// Claims an object that the broker has granted with this very word. `None`: the grant was withdrawn.
     pub(crate) fn claim(session: &Arc<Session>, id: ObjectId, granted: Refs) -> Result<Option<Self>> {
         let hold = Self::announce(session, id)?;
         let claimed = session.counting().claim(&session.region().slot_words(id)?, granted);
-        Ok(claimed.then_some(hold))
+        Ok(hold.if_taken(claimed))
+    }
+
+    /// Has the broker count, for a session that only reads.
+    fn ask(session: &Arc<Session>, id: ObjectId, ticket: Option<TicketPlace>) -> Result<Option<Self>> {
+        session.check_ours()?;
+        session.region().slot_words(id)?;
+        let Some(cell) = session.take(id, ticket) else { return Ok(None) };
+        cell?;
+        Ok(Some(Self { session: NonNull::from(&**session), id }))
     }
 
     /// Takes a reference that is stored somewhere and stays there, as a name. `None`: the object is gone.
     pub(crate) fn take(session: &Arc<Session>, id: ObjectId) -> Result<Option<Self>> {
+        if session.only_reads() {
+            return match Self::ask(session, id, None) {
+                Err(error) if error.kind() == ErrorKind::Gone => Ok(None),
+                taken => taken,
+            };
+        }
         let hold = Self::announce(session, id)?;
         let taken = session.counting().bump(&session.region().slot_words(id)?, id);
-        Ok(taken.then_some(hold))
+        Ok(hold.if_taken(taken))
+    }
+
+    /// The hold of an attempt that has succeeded.
+    fn if_taken(self, taken: bool) -> Option<Self> {
+        taken.then(|| {
+            // Last, so that nobody has the proxy before a child that is being forked has it counted (R42).
+            self.session().count_late(self.id);
+            self
+        })
     }
 
     /// Takes one use of a ticket.
     pub(crate) fn redeem(session: &Arc<Session>, place: TicketPlace, id: ObjectId) -> Result<Result<Self, Refused>> {
+        if session.only_reads() {
+            return match Self::ask(session, id, Some(place)) {
+                Ok(hold) => Ok(hold.ok_or(Refused::Gone)),
+                Err(error) if error.kind() == ErrorKind::Gone => Ok(Err(Refused::Gone)),
+                Err(error) if error.kind() == ErrorKind::TicketSpent => Ok(Err(Refused::Spent)),
+                Err(error) => Err(error),
+            };
+        }
         let hold = Self::announce(session, id)?;
         let redeemed = session.with_lane(|lane| tickets::redeem(session.region(), session.index(), lane, place, id));
-        Ok(redeemed.map(|()| hold))
+        Ok(redeemed.map(|()| {
+            session.count_late(id);
+            hold
+        }))
     }
 
     /// Issues a ticket for the object.
     pub(crate) fn issue(&self, terms: Terms) -> Result<TicketPlace> {
         let session = self.session();
+        session.check_writes("issue tickets")?;
         session.with_lane(|lane| {
             tickets::issue(session.region(), session.index(), lane, self.id, terms, &session.ticket_hint)
         })
@@ -88,8 +123,11 @@ impl Hold {
 
     #[inline]
     pub(crate) fn cell(&self) -> &AtomicU64 {
-        // SAFETY: the cell is in the region that the session keeps mapped.
-        unsafe { self.cell.as_ref() }
+        let cells = self.session().cells();
+        // SAFETY: `announce` or `ask` has got the cell of this slot, so the cells reach so far; the row of a forked child has the same pages.
+        let cell = unsafe { cells.add(self.id.slot().0 as usize) };
+        // SAFETY: the cell is in the region that the session keeps mapped, or the session's own.
+        unsafe { &*cell }
     }
 
     pub(crate) fn id(&self) -> ObjectId {
@@ -104,10 +142,10 @@ impl Hold {
 impl Clone for Hold {
     #[inline]
     fn clone(&self) -> Self {
-        if self.session().is_ours() {
-            retain(self.cell());
+        if self.session().is_ours() && retain(self.cell()) {
+            self.session().count_late(self.id);
         }
-        Self { session: self.session, cell: self.cell, id: self.id }
+        Self { session: self.session, id: self.id }
     }
 }
 
@@ -124,12 +162,21 @@ impl Hold {
     /// The cell has returned to zero.
     #[cold]
     fn last(&self) {
-        if !self.session().tokens.give_back(self.slot()) {
-            tracing::error!(object = %self.id, "the count of this process's proxies is damaged");
+        // What was damaged, or swept because the broker has ended the session, may be zero too early: then there are other holds, and the session must outlive them.
+        // Acquire: pairs with the sweep, which marks the session before it empties the cells.
+        let is_whole = is_consistent(self.cell().load(Ordering::Acquire)) && self.session().is_counting();
+        if !is_whole || !self.session().tokens.give_back(self.slot()) {
+            tracing::error!(object = %self.id, "the count of this process's proxies is damaged, or its session has ended");
             return self.session().check(self.id);
         }
         // SAFETY: takes back the strong count that the cell owned; the session lives at least until `session` is dropped.
         let session = unsafe { Arc::from_raw(self.session.as_ptr()) };
         session.check(self.id);
+    }
+
+    /// As the drop of the last proxy of an object, after its cell has returned to zero without one.
+    pub(super) fn end_last(session: &Arc<Session>, id: ObjectId) {
+        // It counts nothing any more, so it is not dropped as one that does.
+        std::mem::ManuallyDrop::new(Self { session: NonNull::from(&**session), id }).last();
     }
 }

@@ -8,20 +8,23 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::{MemfdFlags, Mode, SealFlags, SeekFrom};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, SeekFrom};
 use rustix::mm::Advice;
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
+use super::place;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The unit in which memory is reserved and given back.
 pub(crate) const PAGE: u64 = 4096;
 
-/// A mapping of the whole of a shared file, readable and writable.
+/// A mapping of the whole of a shared file.
 pub(crate) struct Memory {
     mapping: Mapping,
     file: File,
     len: u64,
+    /// Whether it is mapped for writing too. Where it is not, every attempt to write ends the process.
+    is_writable: bool,
 }
 
 enum Mapping {
@@ -48,22 +51,43 @@ impl Memory {
         rustix::fs::ftruncate(&fd, len).map_err(|error| Error::os(format!("size a memfd to {len} bytes"), error))?;
         rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
             .map_err(|error| Error::os("seal a memfd", error))?;
-        Self::of_descriptor(fd)
+        Self::of_descriptor(fd, true)
     }
 
-    /// Maps what another process sent.
-    pub(crate) fn of_descriptor(fd: OwnedFd) -> Result<Self> {
+    /// Maps what another process sent: a sealed memfd, or a file that has a name, as a segment does. Any other could be cut off under the hands of whoever maps it.
+    pub(crate) fn received(fd: OwnedFd, is_writable: bool) -> Result<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let file = File::from(fd);
+        let metadata = file.metadata().map_err(|error| Error::os("look at the region's file", error))?;
+        if !is_sealed(&file) && (metadata.nlink() == 0 || !metadata.is_file()) {
+            return Err(Error::new(ErrorKind::Refused, "the region's file is neither a sealed memfd nor a segment"));
+        }
+        Self::of_descriptor(file.into(), is_writable)
+    }
+
+    /// As [`Memory::received`], but nothing else than a memfd that can neither shrink nor grow, so that no touch of it can fail for the file's end.
+    pub(crate) fn received_sealed(fd: OwnedFd) -> Result<Self> {
+        if !is_sealed(&fd) {
+            return Err(Error::new(ErrorKind::Refused, "what was handed back is not a sealed memfd"));
+        }
+        Self::of_descriptor(fd, true)
+    }
+
+    fn of_descriptor(fd: OwnedFd, is_writable: bool) -> Result<Self> {
         let file = File::from(fd);
         let len = file.metadata().map_err(|error| Error::os("look at the region's file", error))?.len();
         let size = usize::try_from(len)
             .ok()
             .filter(|size| *size > 0)
             .ok_or_else(|| Error::new(ErrorKind::Damaged, format!("the region's file has {len} bytes")))?;
-        let mapping = MmapOptions::new().len(size).no_reserve_swap().map_raw(&file).map_err(|error| {
+        let mut options = MmapOptions::new();
+        options.len(size).no_reserve_swap();
+        let mapped = if is_writable { options.map_raw(&file) } else { options.map_raw_read_only(&file) };
+        let mapping = mapped.map_err(|error| {
             Error::os(format!("map {len} bytes of shared memory"), error)
                 .help("the address space may be limited: look at `ulimit -v`")
         })?;
-        let memory = Self { mapping: Mapping::Descriptor(mapping), file, len };
+        let memory = Self { mapping: Mapping::Descriptor(mapping), file, len, is_writable };
         memory.keep_out_of_core_dumps();
         Ok(memory)
     }
@@ -88,32 +112,44 @@ impl Memory {
         }
     }
 
-    /// Whether the file is a memfd that can neither shrink nor grow, so that no touch of it can fail for the file's end.
-    pub(crate) fn is_sealed(&self) -> bool {
-        rustix::fs::fcntl_get_seals(&self.file)
-            .is_ok_and(|seals| seals.contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL))
+    /// Gives the file its length again if somebody has cut it off: from there on it is zero. Returns where that was. A memfd is sealed against it.
+    ///
+    /// # Errors
+    /// `Damaged` if the file stays cut off: what lies behind its end must not be touched any more.
+    pub(crate) fn mend_length(&self) -> Result<Option<u64>> {
+        let Mapping::Segment(_) = &self.mapping else { return Ok(None) };
+        let lost = |error: &dyn std::fmt::Display| {
+            Error::new(ErrorKind::Damaged, format!("the segment was cut off and stays so: {error}"))
+        };
+        let len = self.file.metadata().map_err(|error| lost(&error))?.len();
+        if len >= self.len {
+            return Ok(None);
+        }
+        self.file.set_len(self.len).map_err(|error| lost(&error))?;
+        Ok(Some(len))
     }
 
     /// Maps an existing segment of this user, without becoming its owner.
     pub(crate) fn open_segment(name: &str) -> Result<Self> {
+        // First: what is not this user's is not mapped.
+        if place::open_segment(name)?.is_none() {
+            return Err(Error::new(ErrorKind::BrokerNotFound, format!("there is no segment {name}")));
+        }
+        // There, but nothing to map: it was cut off.
         let shmem = ShmemConf::new().os_id(name).open().map_err(|error| {
-            // There, but nothing to map: it was cut off.
-            let is_there = rustix::shm::open(name, rustix::shm::OFlags::RDONLY, Mode::empty()).is_ok();
-            let kind = if is_there { ErrorKind::Damaged } else { ErrorKind::BrokerNotFound };
-            Error::new(kind, format!("cannot open segment {name}: {error}")).caused_by(error)
+            Error::new(ErrorKind::Damaged, format!("cannot open segment {name}: {error}")).caused_by(error)
         })?;
         Self::of_segment(shmem, name)
     }
 
     fn of_segment(shmem: Shmem, name: &str) -> Result<Self> {
-        let fd = rustix::shm::open(name, rustix::shm::OFlags::RDWR, Mode::empty())
-            .map_err(|error| Error::os(format!("open segment {name}"), error))?;
-        let file = File::from(fd);
+        let file = place::open_segment(name)?
+            .ok_or_else(|| Error::new(ErrorKind::Damaged, format!("segment {name} was removed while it was opened")))?;
         let len = file.metadata().map_err(|error| Error::os(format!("look at segment {name}"), error))?.len();
         if len != shmem.len() as u64 {
             return Err(Error::new(ErrorKind::Damaged, format!("segment {name} changed its size while it was opened")));
         }
-        let memory = Self { mapping: Mapping::Segment(shmem), file, len };
+        let memory = Self { mapping: Mapping::Segment(shmem), file, len, is_writable: true };
         memory.keep_out_of_core_dumps();
         Ok(memory)
     }
@@ -135,12 +171,20 @@ impl Memory {
         self.file.as_fd()
     }
 
+    /// The same file, open for reading only: it can't be mapped for writing. Who may open the file itself, as its owner may through `/proc`, gets more.
+    pub(crate) fn file_to_read(&self) -> Result<OwnedFd> {
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.file));
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| Error::os("open the region for reading", error))
+    }
+
     /// Makes sure that touching these bytes can't fail: a full file system or memory limit is an error here, never a SIGBUS later.
     /// The range is widened to whole pages and also mapped, so that the first touch is as fast as the second.
     pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<()> {
         let Some((start, size)) = self.pages(offset, len) else { return Ok(()) };
+        let advice = if self.is_writable { Advice::LinuxPopulateWrite } else { Advice::LinuxPopulateRead };
         // SAFETY: the range lies inside the mapping; populating changes no byte.
-        let populated = unsafe { rustix::mm::madvise(start, size, Advice::LinuxPopulateWrite) };
+        let populated = unsafe { rustix::mm::madvise(start, size, advice) };
         match populated {
             Ok(()) => Ok(()),
             // Linux before 5.14 lacks the advice.
@@ -217,6 +261,11 @@ impl Memory {
             tracing::debug!(%error, "the region stays in core dumps");
         }
     }
+}
+
+fn is_sealed(file: impl AsFd) -> bool {
+    rustix::fs::fcntl_get_seals(file)
+        .is_ok_and(|seals| seals.contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL))
 }
 
 fn no_memory(len: u64, error: rustix::io::Errno) -> Error {

@@ -1,7 +1,9 @@
 //! What is specific to Linux: memory, futexes, processes, sockets, signals, places in the file system.
 
+pub(crate) mod claim;
 pub(crate) mod clock;
 pub(crate) mod fork;
+pub(crate) mod found;
 pub(crate) mod futex;
 pub(crate) mod memory;
 pub(crate) mod place;

@@ -11,7 +11,14 @@ use crate::error::{Error, Result};
 /// Start time of a process in clock ticks since boot, or `None` if there is no such process or it is a zombie.
 /// Together with the pid it names one process for ever. Source: proc_pid_stat(5), fields 3 and 22.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    start_in(&read_stat(pid).ok()?)
+}
+
+fn read_stat(pid: u32) -> io::Result<String> {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+}
+
+fn start_in(stat: &str) -> Option<u64> {
     // The second field, the name, may contain anything; the last parenthesis ends it.
     let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
     let state = fields.next()?;
@@ -21,9 +28,30 @@ pub(crate) fn start_time(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-/// Whether the process that had this pid and start time is still there.
+/// Whether the process that had this pid and start time is still there. A start of 0 is not known yet: a child has just been forked.
 pub(crate) fn is_alive(pid: u32, start: u64) -> bool {
-    start_time(pid) == Some(start)
+    match read_stat(pid) {
+        // 0: it was hidden from whoever wrote the time down, or has just been forked.
+        Ok(stat) => start_in(&stat).is_some_and(|found| found == start || start == 0),
+        // Mounted with `hidepid`, `/proc` does not show processes of other users, and none that can't be traced.
+        Err(_) => exists(pid),
+    }
+}
+
+/// Whether there is a process of this pid, whatever `/proc` shows.
+fn exists(pid: u32) -> bool {
+    as_pid(pid).is_some_and(|pid| !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
+}
+
+fn as_pid(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
+/// Lets nobody but root trace this process, read its memory or environment, or take its descriptors, also of its own user. It leaves no core dumps.
+pub(crate) fn refuse_tracers() {
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "this process can be traced");
+    }
 }
 
 /// The program's short name, at most 15 bytes.
@@ -33,9 +61,7 @@ pub(crate) fn comm(pid: u32) -> String {
 
 /// A descriptor that becomes readable when the process ends.
 pub(crate) fn pidfd(pid: u32) -> Result<OwnedFd> {
-    let pid = i32::try_from(pid)
-        .ok()
-        .and_then(Pid::from_raw)
+    let pid = as_pid(pid)
         .ok_or_else(|| Error::os(format!("watch process {pid}"), io::Error::from(io::ErrorKind::InvalidInput)))?;
     pidfd_open(pid, PidfdFlags::empty()).map_err(|error| Error::os("watch a process", error))
 }
@@ -74,6 +100,13 @@ pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
     };
     // SAFETY: on success the kernel has made a new descriptor that nobody else owns.
     (status == 0 && fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Ends a forked child at once, without what its parent has registered for its own end.
+#[expect(unsafe_code, reason = "no safe binding of _exit")]
+pub(crate) fn leave_child() -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(0) }
 }
 
 /// Bytes of memory of this machine.

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::Mode;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, send, sendmsg,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, recvmsg, send, sendmsg,
+    socket_with,
 };
 
 use crate::error::{Error, Result};
@@ -21,16 +23,19 @@ const MOST_DESCRIPTORS: usize = 1;
 /// Room that is made for what is received.
 const CHUNK: usize = 1024;
 
-/// Listens at `path`, for this user alone.
-pub(crate) fn listen(path: &Path) -> Result<UnixListener> {
-    let doing = || format!("listen at {}", path.display());
-    let listener = UnixListener::bind(path).map_err(|error| Error::os(doing(), error))?;
-    rustix::fs::chmod(path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)
-        .map_err(|error| Error::os(doing(), error))?;
-    // The standard library listens with a backlog of 128: a burst of new clients would be turned away.
-    rustix::net::listen(&listener, 4096).map_err(|error| Error::os(doing(), error))?;
-    listener.set_nonblocking(true).map_err(|error| Error::os(doing(), error))?;
-    Ok(listener)
+/// Listens at `path`: for this user alone, or for whoever can reach the path.
+pub(crate) fn listen(path: &Path, for_others: bool) -> Result<UnixListener> {
+    let failed = |error: rustix::io::Errno| Error::os(format!("listen at {}", path.display()), error);
+    let address = SocketAddrUnix::new(path).map_err(failed)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let listener = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(failed)?;
+    // The file has the mode of the socket, less the umask: at no moment it is wider than it is meant.
+    rustix::fs::fchmod(&listener, Mode::RUSR | Mode::WUSR).map_err(failed)?;
+    bind(&listener, &address).map_err(failed)?;
+    rustix::fs::chmod(path, Mode::from_raw_mode(if for_others { 0o666 } else { 0o600 })).map_err(failed)?;
+    // A burst of new clients is not turned away.
+    rustix::net::listen(&listener, 4096).map_err(failed)?;
+    Ok(listener.into())
 }
 
 /// Sends all bytes, and waits for room where it must. Never raises SIGPIPE.
@@ -119,6 +124,34 @@ fn receive_with(socket: &UnixStream, buffer: &mut [u8], flags: RecvFlags) -> io:
         _ => None,
     });
     Ok((received.bytes, fd))
+}
+
+/// Has the kernel say with each message who has sent it: see [`receive_now_from`].
+pub(crate) fn ask_for_senders(socket: &UnixStream) -> Result<()> {
+    rustix::net::sockopt::set_socket_passcred(socket, true)
+        .map_err(|error| Error::os("ask who sends over a socket", error))
+}
+
+/// Receives what is there into `buffer`, without waiting, with the process that has sent it, if it can be seen from here.
+pub(crate) fn receive_now_from(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Option<u32>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        match recvmsg(
+            socket,
+            &mut [IoSliceMut::new(buffer)],
+            &mut control,
+            RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC,
+        ) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => break other.map_err(io::Error::from)?,
+        }
+    };
+    let sender = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmCredentials(sender) => Some(sender.pid.as_raw_nonzero().get().unsigned_abs()),
+        _ => None,
+    });
+    Ok((received.bytes, sender))
 }
 
 /// Whether the other end has closed, whatever is still to be read.

@@ -1,9 +1,10 @@
 //! Who holds what: an exact account, read by any process without stopping another.
 
-use super::counting::{PROXIES, READER, SessionState};
+use super::counting::{self, SessionState};
 use super::refs::{Refs, State};
 use super::sessions::{self, SessionRecord};
 use super::types::TypeRecord;
+use super::words::Words;
 use crate::region::layout::{DAMAGED, SEALED};
 use crate::region::{ObjectId, Region, SlotIndex};
 use crate::sync::atomic::Ordering;
@@ -64,8 +65,8 @@ fn read(region: &Region, index: SlotIndex, attached: &[SessionRecord]) -> Option
             let cell = region.cell(session.index, index)?.load(Ordering::Acquire);
             (cell != 0).then(|| Holding {
                 session: session.clone(),
-                proxies: (cell & PROXIES) as u32,
-                readers: (cell / READER) as u32,
+                proxies: counting::proxies(cell),
+                readers: counting::readers(cell),
             })
         })
         .collect();
@@ -91,15 +92,24 @@ pub(crate) fn findings(region: &Region, broker_is_alive: bool) -> Vec<String> {
         let Some(slot) = region.slot(index) else { continue };
         let refs = Refs(slot.refs.load(Ordering::Acquire));
         let Some(id) = region.id_of(index) else { continue };
-        let counted: u64 = attached
+        let cells: Vec<(u16, u64)> = attached
             .iter()
             .filter(|session| region.cell_is_reserved(session.index, index))
-            .filter_map(|session| region.cell(session.index, index))
-            // Wrapping: what was damaged may be any number.
-            .fold(0, |sum: u64, cell| sum.wrapping_add(cell.load(Ordering::Acquire)));
+            .filter_map(|session| Some((session.index.0, region.cell(session.index, index)?.load(Ordering::Acquire))))
+            .collect();
+        let counted: u64 = cells
+            .iter()
+            .map(|(_, cell)| u64::from(counting::proxies(*cell)) + u64::from(counting::readers(*cell)))
+            .sum();
+        for (session, cell) in cells.iter().filter(|(_, cell)| !counting::is_consistent(*cell)) {
+            found.push(format!("object {id}: the count of session {session} is damaged: {cell:#x}"));
+        }
         if slot.flags.load(Ordering::Relaxed) & DAMAGED != 0 {
             found.push(format!("slot {}: damaged, and out of use until the end of its broker", index.0));
             continue;
+        }
+        if !Words::read(slot).are_sound(slot) && refs.is_live() && slot.refs.load(Ordering::Acquire) == refs.0 {
+            found.push(format!("object {id}: its slot has words that no broker has written"));
         }
         match refs.state() {
             State::Live => {
@@ -155,7 +165,7 @@ pub(crate) fn findings(region: &Region, broker_is_alive: bool) -> Vec<String> {
     }
     if broker_is_alive {
         for session in &attached {
-            let gone = !crate::sys::process::is_alive(session.pid, session.start);
+            let gone = !session.lives();
             if gone && session.state == SessionState::Active {
                 found.push(format!(
                     "session {} of process {} ({}) is gone and not swept",

@@ -1,7 +1,7 @@
 //! The tables of the region and the protocol by which they are counted: who holds what, and when an object is dead.
 //!
 //! The protocol in words is `docs/protocol.md`. [`refs`] packs the word, [`counting`] has the steps, [`tickets`] and
-//! [`names`] are the two places that store references, [`audit`] puts pins right, [`census`] tells what is there.
+//! [`names`] are the two places that store references, [`audit`] puts pins right, [`census`] tells what is there, [`words`] what a slot says of its object.
 
 pub(crate) mod audit;
 pub(crate) mod census;
@@ -11,6 +11,7 @@ pub(crate) mod refs;
 pub(crate) mod sessions;
 pub(crate) mod tickets;
 pub(crate) mod types;
+pub(crate) mod words;
 
 pub(crate) use counting::{Counting, Counts, SlotWords};
 
@@ -51,18 +52,41 @@ impl Counts for Region {
 // Of `counting`, whose source `tests/interleavings` compiles with other atomics.
 #[cfg(test)]
 mod tests {
-    use super::counting::{READER, SATURATED, release, retain};
+    use super::counting::{
+        LIFTED, PROXIES, PROXY, READER, SATURATED, is_consistent, lift, proxies, readers, release, retain, settle,
+    };
     use crate::sync::atomic::{AtomicU64, Ordering};
 
     #[test]
     fn a_saturated_cell_neither_overflows_nor_frees() {
-        let cell = AtomicU64::new(SATURATED - 1);
-        retain(&cell);
-        retain(&cell);
+        let cell = AtomicU64::new((SATURATED - 1).wrapping_mul(PROXY));
+        assert!(!retain(&cell));
+        assert!(!retain(&cell));
         let saturated = cell.load(Ordering::Relaxed);
-        assert!((SATURATED + 1..READER / 4 * 3).contains(&saturated), "{saturated:#x}");
+        assert!((SATURATED + 1..READER / 4 * 3).contains(&u64::from(proxies(saturated))), "{saturated:#x}");
+        assert!(is_consistent(saturated));
         assert!(!release(&cell));
         assert_eq!(cell.load(Ordering::Relaxed), saturated);
+    }
+
+    #[test]
+    fn a_lifted_cell_is_never_the_last_and_tells_who_clones() {
+        let cell = AtomicU64::new(0);
+        assert_eq!(lift(&cell), None);
+        cell.store(2 * PROXY, Ordering::Relaxed);
+        assert_eq!(lift(&cell), Some(2));
+        assert!(retain(&cell));
+        assert_eq!(proxies(cell.load(Ordering::Relaxed)), 3);
+        for _ in 0..3 {
+            assert!(!release(&cell));
+        }
+        assert_eq!(cell.load(Ordering::Relaxed), LIFTED);
+        assert!(settle(&cell));
+        assert_eq!(cell.load(Ordering::Relaxed), 0);
+        // One that is saturated, too.
+        cell.store((SATURATED + 10).wrapping_mul(PROXY), Ordering::Relaxed);
+        assert!(lift(&cell).is_some() && retain(&cell) && !release(&cell) && !settle(&cell));
+        assert_eq!(cell.load(Ordering::Relaxed) & PROXIES, SATURATED + 10);
     }
 
     #[test]
@@ -70,5 +94,18 @@ mod tests {
         let cell = AtomicU64::new(READER);
         assert!(!release(&cell));
         assert_eq!(cell.load(Ordering::Relaxed), READER);
+    }
+
+    #[test]
+    fn any_bit_of_the_proxies_that_flips_is_noticed() {
+        let cell = AtomicU64::new(0);
+        for count in 1..70_000 {
+            retain(&cell);
+            let word = cell.load(Ordering::Relaxed);
+            assert!(is_consistent(word) && proxies(word) == count && readers(word) == 0, "{word:#x}");
+        }
+        let word = cell.load(Ordering::Relaxed) + 3 * READER;
+        assert!((0..16).chain(48..64).all(|bit| !is_consistent(word ^ 1 << bit)));
+        assert_eq!((proxies(word), readers(word)), (69_999, 3));
     }
 }

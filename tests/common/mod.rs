@@ -4,6 +4,7 @@
 //! that fails, and every wait has a limit.
 #![allow(dead_code, unreachable_pub, clippy::expect_used, clippy::panic, reason = "each test binary uses its part")]
 
+pub mod folder;
 pub mod served;
 
 use std::io::{BufRead, BufReader, Write};
@@ -94,6 +95,10 @@ impl Actor {
         // The standard library can only kill.
         let status = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status();
         assert!(status.expect("kill runs").success());
+    }
+
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().expect("it is ours").is_none()
     }
 
     /// Lets the role know that it is to end, and goes on.

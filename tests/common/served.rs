@@ -25,7 +25,26 @@ impl Served {
     }
 
     pub fn kill(&mut self) {
-        self.broker.take().expect("it serves").kill();
+        self.take().kill();
+    }
+
+    /// Whether the process of the broker is there.
+    pub fn is_alive(&mut self) -> bool {
+        self.broker.as_mut().is_some_and(Actor::is_alive)
+    }
+
+    /// Starts it again after it was killed.
+    pub fn again(&mut self) {
+        self.serve(self.backing);
+    }
+
+    /// The process, which is to end by itself.
+    pub fn take(&mut self) -> Actor {
+        self.broker.take().expect("it serves")
+    }
+
+    pub fn put(&mut self, broker: Actor) {
+        self.broker = Some(broker);
     }
 
     pub fn restart(&mut self) {

@@ -67,7 +67,7 @@ impl World {
         };
         Rc::new(Self {
             slots: std::array::from_fn(slot),
-            cells: held.map(|row| row.map(|proxies| AtomicU64::new(proxies * PROXY))),
+            cells: held.map(|row| row.map(|proxies| AtomicU64::new(proxies.wrapping_mul(PROXY)))),
             states: std::array::from_fn(|_| AtomicU64::new(SessionState::Active as u64)),
             lanes: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU32::new(0))),
             returned: AtomicU32::new(0),

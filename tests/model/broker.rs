@@ -3,6 +3,7 @@
 use crate::audit;
 use crate::call;
 use crate::create;
+use crate::fork;
 use crate::hosting::objects;
 use crate::mutation::Mutation;
 use crate::name;
@@ -47,7 +48,7 @@ pub(crate) fn choices(turn: &Turn) -> Vec<Choice> {
     for (client, actor) in turn.world.actors[..CLIENTS].iter().enumerate() {
         if actor.alive && actor.point == Point::Asked {
             let can_be_served = match turn.scene.programs[client][usize::from(actor.op)] {
-                Op::Connect => free_number(turn).is_some(),
+                Op::Connect | Op::Fork => free_number(turn).is_some(),
                 // Another thread does.
                 Op::Put { .. } | Op::Pop { .. } => false,
                 _ => true,
@@ -58,7 +59,8 @@ pub(crate) fn choices(turn: &Turn) -> Vec<Choice> {
         }
     }
     for (session, state) in sessions[..CLIENTS].iter().enumerate() {
-        if *state != Session::Free && turn.world.is_gone(session as u8) {
+        let is_kept = turn.world.fork.prepared == session as u8 + 1 && !turn.has(Mutation::UnclaimedEnded);
+        if *state != Session::Free && turn.world.is_gone(session as u8) && !is_kept {
             list.push(Choice::Sweep(session as u8));
         }
     }
@@ -159,6 +161,12 @@ fn serve(turn: &mut Turn, client: u8) -> &'static str {
             turn.world.actors[usize::from(client)].session = number as u8;
             turn.answer();
             "connect"
+        }
+        Op::Fork => {
+            let Some(number) = free_number(turn) else { unreachable!("served only if there is one") };
+            fork::prepare(turn, client, number);
+            turn.world.desk.subject = 0;
+            "prepare a session for a child"
         }
         Op::Create { .. } => {
             let slots = &turn.world.slots[..usize::from(turn.scene.slots)];

@@ -88,6 +88,13 @@ caught! {
     dead_object_when_a_collector_ignores_pins: CollectsPinned in CYCLE_TICKET,
     dead_proxy_when_a_collector_reads_its_own_row_only: ReadsOwnRowOnly in CYCLE,
     dead_object_when_the_reached_are_let_go_alone: ReachedAlone in CARRY_SELF,
+    use_after_free_when_a_forked_child_counts_itself: ChildCountsItself in FORK,
+    use_after_free_when_the_hint_does_not_name_a_child: ChildUnhinted in FORK,
+    use_after_free_when_a_copied_count_moves_no_epoch: ChildUnbumped in FORK,
+    use_after_free_when_clones_during_a_fork_go_unseen: NotLifted in FORK_THREADS,
+    use_after_free_when_takers_do_not_see_a_fork: TakersIgnoreForks in FORK_TAKES,
+    leak_when_a_cell_that_is_put_back_is_not_checked: SettledUnchecked in FORK_LAST,
+    use_after_free_when_an_unclaimed_session_is_ended: UnclaimedEnded in FORK,
 }
 
 caught_locking! {

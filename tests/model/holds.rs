@@ -61,6 +61,10 @@ holds! {
     carry_weak: CARRY_WEAK,
     knot: KNOT,
     result: RESULT,
+    fork: FORK,
+    fork_threads: FORK_THREADS,
+    fork_last: FORK_LAST,
+    fork_takes: FORK_TAKES,
 }
 
 #[test]

@@ -19,6 +19,8 @@
 //! store a reference in an object or take one out, and goes on when the client is killed. The other [collects](collect)
 //! cycles, once at any moment and once at the end; after that nothing that cannot be reached may be left.
 //!
+//! A client may [fork]: its row is copied while another thread of it goes on, and the child, which has all that both have at that moment, lives on the copy.
+//!
 //! What is not: weak memory (memory is sequentially consistent here, so fences do nothing), numbers that wrap
 //! round, sleeping and waking, and a process that writes where it has no business. A client's request to the
 //! broker and the message that carries a ticket are no shared words: they arrive whole or not at all. Of hosted
@@ -40,6 +42,7 @@ mod check;
 mod collect;
 mod create;
 mod explorer;
+mod fork;
 mod guard;
 mod holds;
 mod hosting;

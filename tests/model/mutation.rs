@@ -120,4 +120,18 @@ pub(crate) enum Mutation {
     AuditIgnoresOwnLanes,
     /// Dead session: a dead slot that its lanes named is finished whoever won it.
     SweepFinishesAny,
+    /// R40: the child counts itself, after the fork.
+    ChildCountsItself,
+    /// R40: the hint does not name the child.
+    ChildUnhinted,
+    /// R40: `refs` stays as it is when a count was copied.
+    ChildUnbumped,
+    /// R41: the cells of a process that forks are not lifted.
+    NotLifted,
+    /// R42: who takes a reference does not look whether its process forks.
+    TakersIgnoreForks,
+    /// R43: a cell that is put back and found empty is not checked.
+    SettledUnchecked,
+    /// R44: a session whose child has not claimed it yet is ended.
+    UnclaimedEnded,
 }

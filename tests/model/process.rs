@@ -6,6 +6,7 @@ use crate::call;
 use crate::check;
 use crate::collect;
 use crate::create;
+use crate::fork;
 use crate::mutation::Mutation;
 use crate::name;
 use crate::restart;
@@ -71,6 +72,10 @@ pub(crate) enum Op {
     Collect,
     /// The same when nothing else has to happen any more.
     CollectAtLast,
+    /// The first client forks, and the last one is the child.
+    Fork,
+    /// The process ends.
+    Exit,
 }
 
 /// The next micro-step of an actor.
@@ -107,6 +112,9 @@ pub(crate) enum Point {
     Sweep(sweep::Step),
     Audit(audit::Step),
     Restart(restart::Step),
+    Fork(fork::Step),
+    Late(fork::Late),
+    Exit,
 }
 
 /// A copy of the world in which one actor makes one micro-step.
@@ -144,6 +152,9 @@ impl Turn<'_> {
             Point::Sweep(step) => Some(sweep::step(self, step)),
             Point::Audit(step) => Some(audit::step(self, step)),
             Point::Restart(step) => Some(restart::step(self, step)),
+            Point::Fork(step) => fork::step(self, step),
+            Point::Late(step) => Some(fork::late(self, step)),
+            Point::Exit => Some(self.exit()),
         }
     }
 
@@ -301,7 +312,7 @@ impl Turn<'_> {
                 return self.go(Point::End);
             };
             let (point, id) = match *op {
-                Op::Connect | Op::Create { .. } | Op::Remove => (Point::Asked, Id::NONE),
+                Op::Connect | Op::Create { .. } | Op::Remove | Op::Fork => (Point::Asked, Id::NONE),
                 Op::Publish { proxy } => (Point::Asked, proxies[proxy]),
                 Op::Clone { from, .. } => (Point::Clone, proxies[from]),
                 Op::Drop { proxy } => (Point::Drop, proxies[proxy]),
@@ -316,6 +327,7 @@ impl Turn<'_> {
                 Op::Put { .. } | Op::Pop { .. } => (Point::Next, Id::NONE),
                 Op::Serve { .. } => (Point::Call(call::Step::Await), Id::NONE),
                 Op::Collect => (Point::Collect(collect::Step::Begin), Id::NONE),
+                Op::Exit => (Point::Exit, Id::NONE),
                 Op::CollectAtLast => (Point::Collect(collect::Step::AtLast), Id::NONE),
             };
             let needs_proxy = matches!(op, Op::Publish { .. } | Op::Clone { .. } | Op::Drop { .. } | Op::Issue { .. });
@@ -357,11 +369,22 @@ impl Turn<'_> {
 
     fn clone_proxy(&mut self) -> &'static str {
         let Op::Clone { to, .. } = self.op() else { unreachable!() };
+        let before = *self.cell();
         *self.cell() += 1;
         let id = self.me().id;
         self.me().proxies[to] = id;
-        self.next();
+        if before >= fork::LIFT {
+            self.keep();
+        } else {
+            self.next();
+        }
         "clone: count"
+    }
+
+    fn exit(&mut self) -> &'static str {
+        let session = self.me().session;
+        self.world.kill(session);
+        "exit"
     }
 
     /// The count of a proxy, or of an attempt to get one, goes back.

@@ -1,5 +1,6 @@
 //! Scenes: who does what, on which objects, and what may go wrong meanwhile.
 
+use crate::fork::Forking;
 use crate::hosting::Hosting;
 use crate::mutation::Mutation;
 use crate::process::{Op, Point, Turn};
@@ -92,6 +93,7 @@ impl Scene {
             posts: Default::default(),
             budget: self.budget,
             hosting: Hosting { hosted: self.hosted(), whole: self.hosted(), ..Hosting::default() },
+            fork: Forking::default(),
             fault: None,
         };
         world.actors[BROKER].session = BROKER_SESSION;
@@ -131,7 +133,13 @@ impl Scene {
         let mut turn = self.turn(world, None, 0);
         for client in 0..CLIENTS {
             turn.actor = client;
-            turn.begin();
+            if turn.me().session == NOBODY && self.programs[0].contains(&Op::Fork) {
+                // Not born yet.
+                turn.me().alive = false;
+                turn.go(Point::End);
+            } else {
+                turn.begin();
+            }
         }
         turn.world.settle();
         turn.world

@@ -3,8 +3,8 @@
 use crate::guard;
 use crate::lock::Locking;
 use crate::process::Op::{
-    self, Clone, Collect, CollectAtLast, Connect, Create, Drop, Issue, Look, Pop, Publish, Put, Redeem, Remove, Serve,
-    Upgrade,
+    self, Clone, Collect, CollectAtLast, Connect, Create, Drop, Exit, Fork, Issue, Look, Pop, Publish, Put, Redeem,
+    Remove, Serve, Upgrade,
 };
 use crate::scene::{Scene, Sent};
 use crate::world::{BROKER_SESSION, Budget, NOBODY};
@@ -343,4 +343,42 @@ pub(crate) const KNOT: Scene = Scene {
     held: &[(0, 0, 0), (0, 1, 1)],
     budget: kills(1),
     ..HOSTING
+};
+
+/// A holder forks while another process lets go of the same object.
+pub(crate) const FORK: Scene = Scene {
+    programs: [&[Fork, DROP], &[DROP], &[DROP], &[]],
+    sessions: [0, 1, NOBODY],
+    held: &[(0, 0, 0), (1, 0, 0)],
+    budget: kills(2),
+    ..Scene::PLAIN
+};
+
+/// A process forks while another thread of it clones and drops.
+pub(crate) const FORK_THREADS: Scene = Scene {
+    programs: [
+        &[Fork, DROP],
+        &[Clone { from: 1, to: 2 }, Drop { proxy: 1 }, Drop { proxy: 2 }],
+        &[DROP, Drop { proxy: 1 }, Drop { proxy: 2 }, Exit],
+        &[],
+    ],
+    sessions: [0, 0, NOBODY],
+    threads: [0, 1, 0],
+    numbers: 2,
+    lanes: 2,
+    held: &[(0, 0, 0), (1, 1, 0)],
+    budget: kills(2),
+    ..Scene::PLAIN
+};
+
+/// A process forks while another thread of it drops the last proxy.
+pub(crate) const FORK_LAST: Scene =
+    Scene { programs: [&[Fork], &[Drop { proxy: 1 }], &[Drop { proxy: 1 }], &[]], held: &[(1, 1, 0)], ..FORK_THREADS };
+
+/// A process forks while another thread of it takes a reference to an object that it had not.
+pub(crate) const FORK_TAKES: Scene = Scene {
+    programs: [&[Fork], &[Redeem { post: 0, proxy: 1 }, Drop { proxy: 1 }], &[Drop { proxy: 1 }, Exit], &[]],
+    held: &[],
+    sent: &[Sent { ticket: 0, slot: 0, uses: 1, post: 0 }],
+    ..FORK_THREADS
 };

@@ -114,7 +114,7 @@ fn taken(turn: &mut Turn) {
         Op::Look { proxy } | Op::Upgrade { proxy, .. } => {
             let me = turn.me();
             me.proxies[proxy] = me.id;
-            turn.next();
+            turn.keep();
         }
         Op::Serve { .. } => {
             let me = turn.me();

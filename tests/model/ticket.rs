@@ -149,7 +149,7 @@ pub(crate) fn redeem(turn: &mut Turn, step: Redeem) -> Option<&'static str> {
             if turn.has(Mutation::RedeemerClearsLaneFirst) && turn.me().scratch == 1 {
                 turn.go(Point::Redeem(Redeem::Unpin));
             } else {
-                turn.next();
+                turn.keep();
             }
             "redeem: clear lane"
         }

@@ -1,5 +1,6 @@
 //! The shared words, and what each process keeps to itself.
 
+use crate::fork::Forking;
 use crate::hosting::Hosting;
 use crate::process::Point;
 
@@ -179,6 +180,7 @@ pub(crate) struct World {
     pub(crate) posts: [Post; POSTS],
     pub(crate) budget: Budget,
     pub(crate) hosting: Hosting,
+    pub(crate) fork: Forking,
     pub(crate) fault: Option<Fault>,
 }
 
@@ -221,6 +223,9 @@ impl World {
 
     /// The process of the session ends at once, whatever its threads are doing.
     pub(crate) fn kill(&mut self, session: u8) {
+        if self.actors[0].session == session {
+            self.fork = Forking { born: self.fork.born, owed: self.fork.owed, ..Forking::default() };
+        }
         for actor in &mut self.actors {
             if actor.session == session && actor.alive {
                 actor.forget();

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::tracer::pin;
+use crate::tracer::{allowed_cores, pin};
 use crate::walk::Walked;
 
 /// The kills of one operation.
@@ -69,8 +69,8 @@ impl Drop for Place<'_> {
     }
 }
 
-/// How many tests use each core.
-static CORES: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+/// The cores of this process, each with the number of tests that use it.
+static CORES: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
 
 /// The core that a test runs on, with those that it starts.
 pub(crate) struct Core(usize);
@@ -78,16 +78,20 @@ pub(crate) struct Core(usize);
 impl Core {
     pub(crate) fn take() -> Self {
         let mut cores = CORES.lock().unwrap_or_else(PoisonError::into_inner);
-        cores.resize(std::thread::available_parallelism().map_or(1, usize::from), 0);
-        let core = (0..cores.len()).min_by_key(|core| cores[*core]).unwrap_or(0);
-        cores[core] += 1;
-        pin(core);
-        Self(core)
+        if cores.is_empty() {
+            // The first test asks, which is not bound to one core yet.
+            cores.extend(allowed_cores().into_iter().map(|core| (core, 0)));
+        }
+        let (core, users) = cores.iter_mut().min_by_key(|(_, users)| *users).expect("this runs on one");
+        *users += 1;
+        pin(*core);
+        Self(*core)
     }
 }
 
 impl Drop for Core {
     fn drop(&mut self) {
-        CORES.lock().unwrap_or_else(PoisonError::into_inner)[self.0] -= 1;
+        let mut cores = CORES.lock().unwrap_or_else(PoisonError::into_inner);
+        cores.iter_mut().filter(|(core, _)| *core == self.0).for_each(|(_, users)| *users -= 1);
     }
 }

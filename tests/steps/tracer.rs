@@ -25,6 +25,17 @@ pub(crate) fn thread_id() -> i32 {
     unsafe { libc::gettid() }
 }
 
+/// The cores that this thread may use.
+pub(crate) fn allowed_cores() -> Vec<usize> {
+    // SAFETY: a set of bits is valid if all are zero.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a local of the size that is given.
+    let status = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) };
+    assert_eq!(status, 0, "{}", io::Error::last_os_error());
+    // SAFETY: the set has so many bits.
+    (0..8 * size_of_val(&set)).filter(|core| unsafe { libc::CPU_ISSET(*core, &set) }).collect()
+}
+
 /// Has this thread, and all processes that it starts from now on, run on one core: a step is two switches between two processes, and a core that sleeps is woken slowly.
 pub(crate) fn pin(core: usize) {
     // SAFETY: a set of bits is valid if all are zero.

@@ -12,8 +12,9 @@ mod serve;
 mod size;
 mod stats;
 mod table;
+mod user;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand};
@@ -89,7 +90,9 @@ fn start_logging(verbose: u8) {
         2 => EnvFilter::new("debug"),
         _ => EnvFilter::new("trace"),
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).without_time().init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).without_time();
+    // Into a file go no colours; else NO_COLOR says.
+    if io::stderr().is_terminal() { log.init() } else { log.with_ansi(false).init() }
 }
 
 #[cfg(test)]

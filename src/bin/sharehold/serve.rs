@@ -1,13 +1,14 @@
 //! `sharehold serve`: a broker in the foreground.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use sharehold::{Backing, Broker};
+use sharehold::{Authkey, Backing, Broker};
 
 use crate::failure::Failure;
-use crate::size;
+use crate::{size, user};
 
 /// Run a broker until Ctrl-C, SIGTERM, SIGHUP, or until a client shuts it down.
 #[derive(Args)]
@@ -15,6 +16,7 @@ use crate::size;
   sharehold serve
   sharehold serve --name prices --capacity 64G
   sharehold serve --name prices --segment   # outlives its broker, also if no client does
+  SHAREHOLD_DIR=/srv/lab sharehold serve --name prices --allow-uid alice
 
 A broker that follows one that was killed takes its objects over: from the segment, or from the
 clients that are still there.
@@ -45,6 +47,16 @@ pub(crate) struct Serve {
     /// Begin empty, also where a broker of this name was killed and its objects could be taken over.
     #[arg(long)]
     fresh: bool,
+    /// Let another user's processes attach too: a number or a name; may be given more than once.
+    #[arg(long, value_name = "USER", value_parser = user::parse)]
+    allow_uid: Vec<u32>,
+    /// Ask clients for the key in this file, which nobody else may read [default: the file that
+    /// SHAREHOLD_AUTHKEY_FILE names, if it does].
+    #[arg(long, value_name = "FILE")]
+    authkey_file: Option<PathBuf>,
+    /// Let debuggers trace this process.
+    #[arg(long)]
+    debuggable: bool,
 }
 
 impl Serve {
@@ -70,6 +82,16 @@ impl Serve {
         }
         if self.fresh {
             broker = broker.fresh();
+        }
+        for uid in self.allow_uid {
+            broker = broker.allow_uid(uid);
+        }
+        let named = || std::env::var_os("SHAREHOLD_AUTHKEY_FILE").filter(|file| !file.is_empty()).map(PathBuf::from);
+        if let Some(file) = self.authkey_file.or_else(named) {
+            broker = broker.authkey(Authkey::from_file(file)?);
+        }
+        if self.debuggable {
+            broker = broker.debuggable();
         }
         broker.serve_with(|name| {
             let pid = std::process::id();

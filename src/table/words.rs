@@ -1,0 +1,105 @@
+//! What a slot says of its object, with a digest: whoever reads it finds out that a word has changed which only the broker writes.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::region::layout::{FNV_BASIS, HOSTED, Slot};
+use crate::region::{Generation, ObjectId, Region};
+use crate::sync::atomic::{Ordering, fence};
+
+/// The words of a slot that stay as they are as long as it is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Words {
+    pub(crate) generation: Generation,
+    pub(crate) kind: u32,
+    pub(crate) type_index: u32,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+}
+
+impl Words {
+    /// Those of a slot that was never used, whose digest is 0 too.
+    pub(crate) const NONE: Self = Self { generation: Generation(0), kind: 0, type_index: 0, offset: 0, len: 0 };
+
+    /// Reads what the slot says, whether it can be believed or not.
+    pub(crate) fn read(slot: &Slot) -> Self {
+        // Relaxed: whoever holds the object has seen its slot published.
+        Self {
+            generation: Generation(slot.generation.load(Ordering::Relaxed)),
+            kind: slot.kind.load(Ordering::Relaxed),
+            type_index: slot.type_index.load(Ordering::Relaxed),
+            offset: slot.offset.load(Ordering::Relaxed),
+            len: slot.len.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether the slot has these words, and has been given them by a broker.
+    pub(crate) fn are_sound(&self, slot: &Slot) -> bool {
+        slot.digest.load(Ordering::Relaxed) == self.digest()
+    }
+
+    /// What the slot of an object says, if it can be believed.
+    ///
+    /// # Errors
+    /// `Damaged`. Without a hold an object may die meanwhile, and its slot be another's.
+    pub(crate) fn of(region: &Region, id: ObjectId) -> Result<Self> {
+        let damaged = |what: &str| Error::new(ErrorKind::Damaged, format!("object {id} {what}"));
+        let slot = region.slot(id.slot()).ok_or_else(|| damaged("has no slot"))?;
+        let words = Self::read(slot);
+        if words.are_sound(slot) {
+            return Ok(words);
+        }
+        Err(damaged("is not as the broker has made it: somebody has changed what only the broker writes")
+            .help("its bytes can't be trusted; `sharehold check` says more"))
+    }
+
+    /// Fills a slot that is free.
+    pub(crate) fn write(&self, slot: &Slot) {
+        // Relaxed: the release of `refs` publishes them all.
+        slot.generation.store(self.generation.0, Ordering::Relaxed);
+        // Who reads without a hold, and finds the words torn, finds the generation changed too.
+        fence(Ordering::Release);
+        slot.kind.store(self.kind, Ordering::Relaxed);
+        slot.type_index.store(self.type_index, Ordering::Relaxed);
+        slot.offset.store(self.offset, Ordering::Relaxed);
+        slot.len.store(self.len, Ordering::Relaxed);
+        slot.digest.store(self.digest(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn digest(&self) -> u32 {
+        self.mixed() ^ Self::NONE.mixed()
+    }
+
+    /// A few multiplications: it is computed for each proxy that is made. It tells accidents, not forgery.
+    fn mixed(&self) -> u32 {
+        // Of a hosted object the offset tells its last snapshot, which changes.
+        let offset = if self.kind == HOSTED { 0 } else { self.offset };
+        let numbers = [self.generation.0.into(), self.kind.into(), self.type_index.into(), offset, self.len];
+        let hash = numbers.iter().fold(FNV_BASIS, |hash, number: &u64| {
+            let product = (hash ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            product ^ product >> 32
+        });
+        hash as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bit_counts() {
+        assert_eq!(Words::NONE.digest(), 0);
+        let words = Words { generation: Generation(7), kind: 2, type_index: 3, offset: 1 << 20, len: 800 };
+        let mut others = Vec::new();
+        for bit in 0..32 {
+            others.push(Words { generation: Generation(7 ^ 1 << bit), ..words });
+            others.push(Words { kind: 2 ^ 1 << bit, ..words });
+            others.push(Words { type_index: 3 ^ 1 << bit, ..words });
+        }
+        for bit in 0..64 {
+            others.push(Words { offset: words.offset ^ 1 << bit, ..words });
+            others.push(Words { len: words.len ^ 1 << bit, ..words });
+        }
+        // Of a hosted object the offset changes.
+        assert!(others.iter().all(|other| other.digest() != words.digest()));
+    }
+}

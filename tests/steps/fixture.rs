@@ -71,7 +71,7 @@ impl Note {
 /// The role of the broker: a small region, so that all of it can be compared after each instruction.
 pub(crate) fn serve(name: &str, backing: &str) {
     let backing = if backing == "segment" { Backing::Segment } else { Backing::Memfd };
-    let broker = Broker::builder().name(name).backing(backing).capacity(4 << 20).class::<Note>();
+    let broker = Broker::builder().name(name).backing(backing).capacity(4 << 20).class::<Note>().debuggable();
     let broker = broker.objects(64).sessions(6).tickets(64).names(16).types(16);
     broker
         .serve_with(|_| {

@@ -66,7 +66,7 @@ client_tests! {
     look_up "look up",
     wait_for_a_name "wait for a name",
     create_a_value "create a value",
-    create_and_write "create and write 8 KB",
+    create_and_write "create and write 4 KB",
     create_a_hosted_object "create a hosted object",
     seal "seal",
     change_a_value "change a value",

@@ -440,11 +440,11 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         tidy: no_rest,
     },
     Operation {
-        name: "create and write 8 KB",
+        name: "create and write 4 KB",
         perform: |broker, _| {
             let manager = &connect(broker);
             // Other bytes each time: what stands there already is no change.
-            let elements = [u64::from(std::process::id()); 1024];
+            let elements = [u64::from(std::process::id()); 512];
             begin();
             let array = manager.array(&elements);
             end();

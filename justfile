@@ -18,6 +18,10 @@ planted SECONDS="30":
     out=$(SHAREHOLD_TORTURE_SECONDS={{SECONDS}} cargo test --features planted-bug --test torture -- --nocapture clients_leave 2>&1) && { echo "$out"; echo "the planted mistake was not found"; exit 1; }
     grep -m1 CANARY <<<"$out" || { echo "$out"; echo "it failed for another reason"; exit 1; }
 
+# Kills clients and brokers at every single instruction of what they do, not only where others see something else. Takes an hour and more; WHAT picks one, as `redeem` or `a_broker::sweeps`.
+steps WHAT="":
+    SHAREHOLD_STEPS=all cargo test --test steps -- --nocapture {{WHAT}}
+
 # The benchmarks, each beside its floor.
 bench:
     cargo bench --bench core --bench calls --bench strangers

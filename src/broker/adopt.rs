@@ -9,13 +9,12 @@ use std::sync::Arc;
 use super::grants::Grants;
 use super::host::Host;
 use super::mailbox::Mailbox;
-use super::sweep::{release_locks, sweep};
+use super::sweep::{give_on, sweep, tell_writer};
 use crate::class::ClassTable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::layout::BrokerState;
-use crate::region::{Backing, Generation, Region, Rights, SessionIndex, SlotIndex};
+use crate::region::{Backing, Region, Rights, SessionIndex, SlotIndex};
 use crate::session::Session;
-use crate::sync::Owner;
 use crate::sync::atomic::Ordering;
 use crate::sys::memory::Memory;
 use crate::sys::{place, process};
@@ -104,8 +103,6 @@ impl Estate {
 
     /// The region of a dead broker.
     pub(super) fn take_over(region: Arc<Region>, classes: &[Arc<ClassTable>], mailbox: Arc<Mailbox>) -> Result<Self> {
-        let row = region.session(SessionIndex::BROKER);
-        let before = row.map_or(Generation(0), |entry| sessions::generation(entry.state.load(Ordering::Acquire)));
         region.announce_broker();
         let session = enter(&region)?;
         let inherited = counts(&region);
@@ -116,7 +113,7 @@ impl Estate {
         clear_lanes(&region);
         let living = part_sessions(&host);
         host.restore();
-        release(&session, Owner::new(SessionIndex::BROKER.0, before.0), &inherited);
+        release(&session, &inherited);
         let replies = tickets::live(&region).filter(|ticket| ticket.in_reply).collect();
         let slots: Vec<SlotIndex> = (0..host.books().slots()).map(SlotIndex).collect();
         let audited = session.with_lane(|lane| audit(&region, &slots, lane));
@@ -216,17 +213,20 @@ fn parent_of(region: &Region, record: &SessionRecord) -> Option<SessionIndex> {
 }
 
 /// Gives up what the dead broker held. What restored objects hold is counted beside it by now, and stays.
-fn release(session: &Arc<Session>, dead: Owner, inherited: &[(SlotIndex, u64)]) {
+fn release(session: &Arc<Session>, inherited: &[(SlotIndex, u64)]) {
     let region = session.region();
+    let me = session.owner();
     for (slot, count) in inherited {
         let (Some(cell), Some(words)) = (region.cell(SessionIndex::BROKER, *slot), region.slot(*slot)) else {
             continue;
         };
-        release_locks(words, dead, *count);
+        // Of any broker before: one that died while it took over may have left those of its predecessor.
+        give_on(words, |owner| owner.session() == SessionIndex::BROKER.0 && owner != me);
         // Release: as the drop of a proxy. Only this thread changes the row.
         if cell.fetch_sub(*count, Ordering::Release) != *count {
             // The cell had a count when the first proxy was taken, so nobody took the session's for it.
             session.let_cell_own(*slot);
         }
+        tell_writer(words, *count);
     }
 }

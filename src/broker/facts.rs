@@ -34,6 +34,9 @@ impl Facts {
         let in_use = refs.state() != State::Free;
         let (generation, type_index) = (words.generation.0, words.type_index);
         self.slots.push(Fact { generation, digest: words.digest(), type_index, in_use });
+        if !in_use && words.are_begun(slot) {
+            words.confirm(slot);
+        }
         if !words.are_sound(slot) {
             let index = SlotIndex(self.slots.len() as u32 - 1);
             self.quarantine(index, slot, format!("it says {words:?}, which was not written by a broker"));

@@ -4,7 +4,7 @@ use super::host::Host;
 use crate::object::Kind;
 use crate::object::guard::readers_changed;
 use crate::region::layout::{SessionEntry, Slot};
-use crate::region::{Generation, SessionIndex, SlotIndex};
+use crate::region::{SessionIndex, SlotIndex};
 use crate::session::Session;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Owner, RobustLock};
@@ -25,7 +25,7 @@ pub(super) fn sweep(host: &Host, dead: SessionIndex) -> Vec<SlotIndex> {
     if !moving.is_empty() {
         tickets::abandon(region, dead);
     }
-    release_row(broker, dead, generation);
+    release_row(broker, dead);
     {
         let mut books = host.books();
         for slot in &moving {
@@ -45,7 +45,7 @@ fn slots_in_lanes(entry: &SessionEntry) -> Vec<SlotIndex> {
 }
 
 /// Sets every cell of a row to zero, and checks each slot that was held or that the hint says may have been.
-fn release_row(broker: &Session, dead: SessionIndex, generation: Generation) {
+fn release_row(broker: &Session, dead: SessionIndex) {
     let region = broker.region();
     let counting = broker.counting();
     let used = region.slots_used();
@@ -55,8 +55,10 @@ fn release_row(broker: &Session, dead: SessionIndex, generation: Generation) {
         // Relaxed: the owner is gone, nobody else writes.
         let count = cell.load(Ordering::Relaxed);
         if count != 0 {
+            // First: a broker that dies here is followed by one that knows of the lock by the cell.
+            give_on(words, |owner| owner.session() == dead.0);
             cell.store(0, Ordering::Release);
-            release_locks(words, Owner::new(dead.0, generation.0), count);
+            tell_writer(words, count);
         }
         // Also where the cell is zero: the session may have died between its last decrement and its check (R14).
         if count != 0 || words.holders.load(Ordering::Acquire) & hint != 0 {
@@ -66,13 +68,17 @@ fn release_row(broker: &Session, dead: SessionIndex, generation: Generation) {
     region.clear_row(dead);
 }
 
-/// Gives on the lock that the dead held on an object it had counted, and tells a writer that its readers are gone.
-pub(super) fn release_locks(slot: &Slot, dead: Owner, count: u64) {
+/// Gives on the lock of an object if its owner is dead.
+pub(super) fn give_on(slot: &Slot, is_dead: impl Fn(Owner) -> bool) {
     let lock = RobustLock::new(&slot.lock);
-    if lock.owner() == Some(dead) {
+    if let Some(owner) = lock.owner().filter(|owner| is_dead(*owner)) {
         // A value is whole whoever dies; anything else may be half changed.
-        lock.take_from(dead, slot.kind.load(Ordering::Relaxed) != Kind::Value as u32);
+        lock.take_from(owner, slot.kind.load(Ordering::Relaxed) != Kind::Value as u32);
     }
+}
+
+/// Tells a writer that waits, after the readers in a cell that had this count are gone.
+pub(super) fn tell_writer(slot: &Slot, count: u64) {
     if count & READERS != 0 {
         readers_changed(slot);
     }

@@ -51,17 +51,37 @@ impl Words {
             .help("its bytes can't be trusted; `sharehold check` says more"))
     }
 
+    /// Whether this is what a broker leaves that dies while it fills the slot, which is free: it begins with the generation, and says next that the rest is on its way.
+    pub(crate) fn are_begun(&self, slot: &Slot) -> bool {
+        let digest = slot.digest.load(Ordering::Relaxed);
+        let before = Self { generation: Generation(self.generation.0.wrapping_sub(1)), ..*self };
+        digest == before.digest() || digest == Self::on_their_way(self.generation)
+    }
+
+    /// The digest of a slot that is being filled: that of no kind of object.
+    fn on_their_way(generation: Generation) -> u32 {
+        Self { generation, kind: u32::MAX, ..Self::NONE }.digest()
+    }
+
+    /// Says again that these are the words of a free slot.
+    pub(crate) fn confirm(&self, slot: &Slot) {
+        slot.digest.store(self.digest(), Ordering::Relaxed);
+    }
+
     /// Fills a slot that is free.
     pub(crate) fn write(&self, slot: &Slot) {
         // Relaxed: the release of `refs` publishes them all.
         slot.generation.store(self.generation.0, Ordering::Relaxed);
         // Who reads without a hold, and finds the words torn, finds the generation changed too.
         fence(Ordering::Release);
+        // Whoever takes the region over from a broker that dies here finds this or the digest of before: see `are_begun`.
+        slot.digest.store(Self::on_their_way(self.generation), Ordering::Release);
+        fence(Ordering::Release);
         slot.kind.store(self.kind, Ordering::Relaxed);
         slot.type_index.store(self.type_index, Ordering::Relaxed);
         slot.offset.store(self.offset, Ordering::Relaxed);
         slot.len.store(self.len, Ordering::Relaxed);
-        slot.digest.store(self.digest(), Ordering::Relaxed);
+        slot.digest.store(self.digest(), Ordering::Release);
     }
 
     pub(crate) fn digest(&self) -> u32 {

@@ -69,7 +69,8 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        let in_order = self.broker.is_some() && self.manager().shutdown().is_ok();
+        let shut_down = || Manager::connect(&self.name).is_ok_and(|manager| manager.shutdown().is_ok());
+        let in_order = self.broker.is_some() && shut_down();
         match self.broker.take() {
             Some(broker) if in_order => broker.end(),
             broker => {

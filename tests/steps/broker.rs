@@ -1,8 +1,11 @@
 //! A broker is killed at every step of what it does, and another one takes over.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use sharehold::{Array, Manager, Object, Proxy, TicketOptions, Value};
+use sharehold::{Array, Kind, Manager, Object, Proxy, TicketOptions, Value};
 
 use crate::client::{self, find};
 use crate::common::{Actor, eventually, listen, say};
@@ -11,7 +14,7 @@ use crate::operations::{Prepared, use_board, wipe_blackboard};
 use crate::report::{Core, Place, Report};
 use crate::tracer::{BEGIN, Tracee, mark, thread_id};
 use crate::view::View;
-use crate::walk::{Walk, Walked, Which};
+use crate::walk::{Track, Walk, Walked, Which};
 
 /// How long the line of one that sleeps already may take to arrive.
 const ON_ITS_WAY: Duration = Duration::from_millis(2);
@@ -30,7 +33,9 @@ pub(crate) struct Work {
 enum Begin {
     /// The client asks for it.
     Ask(&'static str),
-    /// Another process in this role is killed, which has done what it can.
+    /// The client asks for an audit, which finds a pin too many.
+    Repair,
+    /// Another process is killed, which has done what it can.
     Death,
     /// Another process is killed after so many changes of an operation.
     DeathAt(&'static str, u64),
@@ -56,7 +61,7 @@ pub(crate) const WORKS: &[Work] = &[
     Work { name: "publish", before: "create", begin: Begin::Ask("publish"), thread: Thread::Loop },
     Work { name: "publish over", before: "publish", begin: Begin::Ask("publish over"), thread: Thread::Loop },
     Work { name: "unpublish", before: "publish", begin: Begin::Ask("unpublish"), thread: Thread::Loop },
-    Work { name: "audit", before: "create", begin: Begin::Ask("audit"), thread: Thread::Loop },
+    Work { name: "audit of a wrong pin", before: "", begin: Begin::Repair, thread: Thread::Loop },
     Work { name: "end of a ticket", before: "ticket", begin: Begin::Time, thread: Thread::Loop },
     Work { name: "attach", before: "", begin: Begin::Visit, thread: Thread::Loop },
     Work { name: "sweep", before: "", begin: Begin::Death, thread: Thread::Loop },
@@ -75,7 +80,7 @@ pub(crate) const WORKS: &[Work] = &[
     Work { name: "sweep after a last drop", before: "", begin: Begin::DeathAt("last drop", 3), thread: Thread::Loop },
     Work { name: "call with a snapshot", before: "host", begin: Begin::Ask("write"), thread: Thread::Call },
     Work { name: "creation with a snapshot", before: "host", begin: Begin::Ask("host"), thread: Thread::Call },
-    Work { name: "adoption", before: "host", begin: Begin::Succession, thread: Thread::Loop },
+    Work { name: "adoption", before: "lock", begin: Begin::Succession, thread: Thread::Loop },
 ];
 
 /// The role of the client for which the broker works. It lives on.
@@ -99,10 +104,26 @@ fn perform(
     notes: &mut Vec<NoteProxy>,
 ) -> sharehold::Result<()> {
     let untyped = |array: Array<u64>| manager.redeem::<Object>(&array.ticket()?);
+    static CREATED: AtomicU32 = AtomicU32::new(0);
     match what {
+        // Other words in the slot each time: what stands there already is no change.
+        "create" if CREATED.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) => {
+            let value = manager.value(7_u8)?;
+            held.push(manager.redeem(&value.ticket()?)?);
+        }
         "create" => held.push(untyped(manager.array(&canaries(20))?)?),
         "create 8 KB" => held.push(untyped(manager.array(&canaries(1024))?)?),
         "host" => notes.push(NoteProxy::new(manager, "first".into())?),
+        // A method of the broker has a lock when it dies.
+        "lock" => {
+            let note = NoteProxy::new(manager, "first".into())?;
+            let (same, blackboard) = (note.clone(), manager.lookup::<Object>("blackboard")?);
+            notes.push(note);
+            // The call ends with the broker.
+            std::thread::spawn(move || same.lock(blackboard));
+            let blackboard: Array<u64> = manager.lookup("blackboard")?;
+            eventually("it is locked", || blackboard.read_for(Duration::ZERO).is_err());
+        }
         "write" => {
             let note = notes.last().expect("hosted");
             note.write("second".into())?;
@@ -127,7 +148,10 @@ fn perform(
         // All that it holds is alive and whole; then it lets go.
         "tidy" => {
             for object in held.drain(..) {
-                whole(&object.downcast::<Array<u64>>()?.read()?);
+                match object.kind()? {
+                    Kind::Array => whole(&object.downcast::<Array<u64>>()?.read()?),
+                    _ => assert_eq!(object.downcast::<Value<u8>>()?.get()?, 7),
+                }
             }
             for note in notes.drain(..) {
                 let text = note.text()?;
@@ -179,27 +203,22 @@ pub(crate) fn kill_at_every_step(work: &str, backing: &'static str) {
     let work = WORKS.iter().find(|known| known.name == work).expect("known");
     let Some(which) = Which::asked() else { return };
     let _core = Core::take();
-    let mut fixture = Fixture::new(backing);
-    // From now on nobody but the worker calls.
-    fixture.served.restart();
-    let worker = Actor::start("work", &[&fixture.served.name]);
-    assert_eq!(worker.hear(), "ready");
-    eventually("the session is back", || fixture.manager.stats().is_ok());
-    let mut scene = Scene { view: View::of(&fixture.served.name), base: fixture.base(), fixture, worker, which };
+    let mut scene = Scene::new(backing, which);
     let mut report = Report::new(&format!("{} ({backing})", work.name));
     let mut point = 0;
     loop {
         let mut place = Place { what: work.name, point, walked: Walked::default(), address: 0 };
-        let (walked, next) = scene.kill_at(work, &mut place);
-        if walked.reached {
-            point += 1;
-        } else if walked.changes == 0 {
-            // A ticket that has ended before the broker was stopped.
+        let Some((walked, next)) = scene.kill_at(work, &mut place) else {
+            scene = Scene { track: scene.track, ..Scene::new(backing, which) };
             continue;
-        }
+        };
         report.add(walked, next);
-        if !walked.reached {
-            break;
+        match walked {
+            Some(walked) if walked.reached => point += 1,
+            // Not if a ticket has ended before the broker was stopped.
+            Some(_) if !matches!(work.begin, Begin::Time) => break,
+            Some(walked) if walked.changes > 0 => break,
+            _ => {}
         }
     }
     report.tell();
@@ -210,6 +229,7 @@ struct Scene {
     worker: Actor,
     base: Base,
     view: View,
+    track: Track,
     which: Which,
 }
 
@@ -222,29 +242,47 @@ struct Other {
 }
 
 impl Scene {
+    fn new(backing: &'static str, which: Which) -> Self {
+        let mut fixture = Fixture::new(backing);
+        // From now on nobody but the worker calls.
+        fixture.served.restart();
+        let worker = Actor::start("work", &[&fixture.served.name]);
+        assert_eq!(worker.hear(), "ready");
+        eventually("the session is back", || fixture.manager.stats().is_ok());
+        let view = View::of(&fixture.served.name);
+        Self { base: fixture.base(), fixture, worker, view, track: Track::default(), which }
+    }
+
     fn ask(&mut self, what: &str) -> String {
         self.worker.tell(what);
         self.worker.hear()
     }
 
-    fn kill_at(&mut self, work: &Work, place: &mut Place<'_>) -> (Walked, Duration) {
+    /// Returns how far the broker has got, and how long the next operation of a client took. `None` if the broker was so slow that it has begun with an empty region.
+    fn kill_at(&mut self, work: &Work, place: &mut Place<'_>) -> Option<(Option<Walked>, Duration)> {
         if !work.before.is_empty() {
             assert_eq!(self.ask(work.before), "done");
         }
         let mut other = self.other(&work.begin);
         let mut broker = self.stopped(work);
         self.begin(&work.begin, &mut other);
-        let (walked, heard) = self.walk(&work.begin, &mut broker, &other, place.point);
-        (place.walked, place.address) = (walked, broker.place());
+        let seeker = matches!(work.begin, Begin::Succession).then(|| Seeker::start(&self.fixture.manager));
+        let (walked, heard) = self.walk(&work.begin, &mut broker, &other, seeker.as_ref(), place.point);
+        if seeker.as_ref().is_some_and(Seeker::is_refused) {
+            broker.kill();
+            return None;
+        }
+        (place.walked, place.address) = (walked.unwrap_or_default(), broker.place());
         broker.kill();
         let killed = Instant::now();
         use_board(&self.fixture, &other.prepared);
         let next = killed.elapsed();
+        drop(seeker);
         broker.reap();
         self.fixture.served.restart();
         eventually("the session is back", || self.fixture.manager.stats().is_ok());
         let heard = heard.or_else(|| match work.begin {
-            Begin::Ask(_) => Some(self.worker.hear()),
+            Begin::Ask(_) | Begin::Repair => Some(self.worker.hear()),
             Begin::Visit => Some(other.actor.as_ref().expect("it came").hear()),
             _ => None,
         });
@@ -259,7 +297,7 @@ impl Scene {
         }
         wipe_blackboard(&self.fixture, Prepared::default());
         self.fixture.must_be(&self.base);
-        (walked, next)
+        Some((walked, next))
     }
 
     fn other(&mut self, begin: &Begin) -> Other {
@@ -272,7 +310,7 @@ impl Scene {
                 let (actor, mut tracee) = client::start(&self.fixture, operation, &prepared);
                 let others = [self.fixture.served.broker().pid()];
                 let (view, which) = (&mut self.view, self.which);
-                Walk { tracee: &mut tracee, view, others: &others, which }.to_change(*changes);
+                Walk { tracee: &mut tracee, view, others: &others, which }.until_change(*changes);
                 return Other { actor: Some(actor), tracee: Some(tracee), prepared };
             }
             _ => return Other::default(),
@@ -295,10 +333,12 @@ impl Scene {
             Thread::Call => thread_of_calls(broker.pid()),
         };
         let mut tracee = Tracee::seize(broker.pid(), tid);
-        tracee.interrupt();
         if is_first {
+            tracee.interrupt();
             broker.tell("begin");
             tracee.run_to(BEGIN);
+        } else {
+            tracee.interrupt_call();
         }
         tracee
     }
@@ -307,6 +347,10 @@ impl Scene {
     fn begin(&mut self, begin: &Begin, other: &mut Other) {
         match begin {
             Begin::Ask(what) => self.worker.tell(what),
+            Begin::Repair => {
+                self.view.add_pin(self.fixture.board.id());
+                self.worker.tell("audit");
+            }
             Begin::Visit => other.actor.as_mut().expect("it came").tell("attach"),
             Begin::Death => drop(other.actor.take()),
             Begin::DeathAt(..) => {
@@ -318,14 +362,21 @@ impl Scene {
     }
 
     /// Walks the broker's thread to a point. Returns what the one that has asked has said by then.
-    fn walk(&mut self, begin: &Begin, broker: &mut Tracee, other: &Other, point: u64) -> (Walked, Option<String>) {
+    fn walk(
+        &mut self,
+        begin: &Begin,
+        broker: &mut Tracee,
+        other: &Other,
+        seeker: Option<&Seeker>,
+        point: u64,
+    ) -> (Option<Walked>, Option<String>) {
         let mut heard = None;
         let others: Vec<u32> = other.actor.iter().map(Actor::pid).chain([self.worker.pid()]).collect();
         let pid = self.fixture.served.broker().pid();
         let (manager, worker) = (&self.fixture.manager, &self.worker);
         let mut walk = Walk { tracee: broker, view: &mut self.view, others: &others, which: self.which };
-        let walked = walk.to(point, |view| match begin {
-            Begin::Ask(_) | Begin::Visit => {
+        let walked = walk.to(point, &mut self.track, |view| match begin {
+            Begin::Ask(_) | Begin::Repair | Begin::Visit => {
                 let asking = other.actor.as_ref().unwrap_or(worker);
                 heard = heard.take().or_else(|| asking.hear_within(ON_ITS_WAY));
                 heard.is_some()
@@ -333,9 +384,47 @@ impl Scene {
             // The broker, the worker and the test are left.
             Begin::Death | Begin::DeathAt(..) => view.sessions() == 3,
             Begin::Time => manager.tickets().expect("tickets").is_empty(),
-            Begin::Succession => (view.header(48), view.header(52)) == (pid, 1),
+            Begin::Succession => {
+                (view.header(48), view.header(52)) == (pid, 1) || seeker.is_some_and(Seeker::is_refused)
+            }
         });
         (walked, heard)
+    }
+}
+
+/// Looks for a new broker all the time, while it lives. Clients do so every 0.2 s at last, and the broker waits half a second for them, which is little for one that is
+/// executed step by step.
+struct Seeker {
+    end: Arc<AtomicBool>,
+    is_refused: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Seeker {
+    fn start(manager: &Manager) -> Self {
+        let (manager, end, is_refused) = (manager.clone(), Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let (over, refused) = (Arc::clone(&end), Arc::clone(&is_refused));
+        let thread = std::thread::spawn(move || {
+            while !over.load(Ordering::Relaxed)
+                && let Err(error) = manager.stats()
+            {
+                refused.fetch_or(error.message().contains("empty region"), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        Self { end, is_refused, thread: Some(thread) }
+    }
+
+    /// Whether the broker has begun with an empty region.
+    fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Seeker {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::operations::{OPERATIONS, Operation, Prepared};
 use crate::report::{Place, Report};
 use crate::tracer::{BEGIN, Tracee};
 use crate::view::View;
-use crate::walk::{Walk, Walked, Which};
+use crate::walk::{Track, Walk, Walked, Which};
 
 /// The role of the one that is killed.
 pub(crate) fn perform(broker: &str, operation: &str, text: &str) {
@@ -37,24 +37,28 @@ pub(crate) fn kill_at_every_step(operation: &str) {
     let base = fixture.base();
     let core = crate::report::Core::take();
     let mut report = Report::new(operation.name);
-    for point in 0.. {
+    let mut track = Track::default();
+    let mut point = 0;
+    loop {
         let mut place = Place { what: operation.name, point, walked: Walked::default(), address: 0 };
         let prepared = (operation.prepare)(&fixture);
         let (actor, mut tracee) = start(&fixture, operation, &prepared);
         let others = [fixture.served.broker().pid()];
         let mut walk = Walk { tracee: &mut tracee, view: &mut view, others: &others, which };
-        let walked = walk.to(point, |_| false);
-        (place.walked, place.address) = (walked, tracee.place());
+        let walked = walk.to(point, &mut track, |_| false);
+        (place.walked, place.address) = (walked.unwrap_or_default(), tracee.place());
         tracee.kill();
         let killed = Instant::now();
         (operation.next)(&fixture, &prepared);
-        report.add(walked, killed.elapsed());
+        let next = killed.elapsed();
         tracee.reap();
         actor.kill();
         fixture.wait_for_sweep(&base);
         (operation.tidy)(&fixture, prepared);
         fixture.must_be(&base);
-        if !walked.reached {
+        report.add(walked, next);
+        point += u64::from(walked.is_some());
+        if walked.is_some_and(|walked| !walked.reached) {
             break;
         }
     }

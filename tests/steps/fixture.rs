@@ -1,9 +1,9 @@
 //! A broker, and objects that others hold while one dies.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use sharehold::{Array, Backing, Broker, List, Manager, MethodError, Proxy, Snapshot, Value, check};
+use sharehold::{Array, Backing, Broker, List, Manager, MethodError, Object, Proxy, Snapshot, Value, check};
 
 use crate::common::served::Served;
 use crate::common::{PATIENCE, eventually, say};
@@ -11,6 +11,8 @@ use crate::tracer::thread_id;
 
 /// Elements of the board.
 pub(crate) const BOARD: usize = 64;
+
+const AT_ONCE: Duration = Duration::from_millis(50);
 
 /// Every element follows from its place.
 pub(crate) fn canaries(len: usize) -> Vec<u64> {
@@ -55,12 +57,21 @@ impl Note {
     pub fn write(&mut self, text: String) {
         self.text = text;
     }
+
+    /// Locks the blackboard until the broker dies.
+    pub fn lock(&self, blackboard: Object) -> Result<(), MethodError> {
+        let blackboard: Array<u64> = blackboard.downcast()?;
+        let _lock = blackboard.write()?;
+        loop {
+            std::thread::park();
+        }
+    }
 }
 
 /// The role of the broker: a small region, so that all of it can be compared after each instruction.
 pub(crate) fn serve(name: &str, backing: &str) {
     let backing = if backing == "segment" { Backing::Segment } else { Backing::Memfd };
-    let broker = Broker::builder().name(name).backing(backing).capacity(4 << 20).class::<Note>();
+    let broker = Broker::builder().name(name).backing(backing).capacity(4 << 20).class::<Note>().debuggable();
     let broker = broker.objects(64).sessions(6).tickets(64).names(16).types(16);
     broker
         .serve_with(|_| {
@@ -145,9 +156,10 @@ impl Fixture {
         });
         assert_eq!(check(&self.served.name).expect("checked").findings, Vec::<String>::new());
         whole(&self.board.read_for(PATIENCE).expect("nobody writes"));
-        let blackboard = self.blackboard.read_for(PATIENCE).expect("no mark is left");
+        // Shorter than one waits for an owner before looking whether he lives: nobody has the locks, so nobody waits.
+        let blackboard = self.blackboard.write_for(AT_ONCE).expect("no mark is left, and no lock");
         assert!(blackboard.iter().all(|x| *x == blackboard[0]), "torn: {:?}", &*blackboard);
-        let counter = self.counter.get().expect("never waits");
+        let counter = self.counter.update_for(AT_ONCE, |all| *all).expect("no lock is left");
         assert!(counter.iter().all(|x| *x == counter[0]), "torn: {counter:?}");
     }
 }

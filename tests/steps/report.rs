@@ -3,27 +3,32 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::tracer::pin;
+use crate::tracer::{allowed_cores, pin};
 use crate::walk::Walked;
 
 /// The kills of one operation.
 pub(crate) struct Report {
     what: String,
     kills: u64,
+    /// Kills elsewhere, since the way was another one.
+    astray: u64,
     whole: Walked,
     next: Vec<Duration>,
 }
 
 impl Report {
     pub(crate) fn new(what: &str) -> Self {
-        Self { what: what.to_owned(), kills: 0, whole: Walked::default(), next: Vec::new() }
+        Self { what: what.to_owned(), kills: 0, astray: 0, whole: Walked::default(), next: Vec::new() }
     }
 
     /// Notes a kill, and how long the next operation of another process took.
-    pub(crate) fn add(&mut self, walked: Walked, next: Duration) {
+    pub(crate) fn add(&mut self, walked: Option<Walked>, next: Duration) {
         self.kills += 1;
         self.next.push(next);
-        self.whole = walked;
+        match walked {
+            Some(walked) => self.whole = walked,
+            None => self.astray += 1,
+        }
     }
 
     /// One line. What was walked last was walked to the end.
@@ -31,12 +36,13 @@ impl Report {
         self.next.sort_unstable();
         let at = |part: usize| self.next[(self.next.len() - 1) * part / 100];
         println!(
-            "{:36} {:6} instructions, {:4} system calls, {:4} changes, {:6} kills; the next operation took {:?} at most, {:?} in 99 of 100 cases, {:?} in the middle",
+            "{:36} {:6} instructions, {:4} system calls, {:4} changes, {:6} kills ({} astray); the next operation took {:?} at most, {:?} in 99 of 100 cases, {:?} in the middle",
             self.what,
             self.whole.instructions,
             self.whole.calls,
             self.whole.changes,
             self.kills,
+            self.astray,
             at(100),
             at(99),
             at(50)
@@ -63,8 +69,8 @@ impl Drop for Place<'_> {
     }
 }
 
-/// How many tests use each core.
-static CORES: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+/// The cores of this process, each with the number of tests that use it.
+static CORES: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
 
 /// The core that a test runs on, with those that it starts.
 pub(crate) struct Core(usize);
@@ -72,16 +78,20 @@ pub(crate) struct Core(usize);
 impl Core {
     pub(crate) fn take() -> Self {
         let mut cores = CORES.lock().unwrap_or_else(PoisonError::into_inner);
-        cores.resize(std::thread::available_parallelism().map_or(1, usize::from), 0);
-        let core = (0..cores.len()).min_by_key(|core| cores[*core]).unwrap_or(0);
-        cores[core] += 1;
-        pin(core);
-        Self(core)
+        if cores.is_empty() {
+            // The first test asks, which is not bound to one core yet.
+            cores.extend(allowed_cores().into_iter().map(|core| (core, 0)));
+        }
+        let (core, users) = cores.iter_mut().min_by_key(|(_, users)| *users).expect("this runs on one");
+        *users += 1;
+        pin(*core);
+        Self(*core)
     }
 }
 
 impl Drop for Core {
     fn drop(&mut self) {
-        CORES.lock().unwrap_or_else(PoisonError::into_inner)[self.0] -= 1;
+        let mut cores = CORES.lock().unwrap_or_else(PoisonError::into_inner);
+        cores.iter_mut().filter(|(core, _)| *core == self.0).for_each(|(_, users)| *users -= 1);
     }
 }

@@ -4,6 +4,8 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 
 use crate::common::PATIENCE;
@@ -23,6 +25,17 @@ pub(crate) fn thread_id() -> i32 {
     unsafe { libc::gettid() }
 }
 
+/// The cores that this thread may use.
+pub(crate) fn allowed_cores() -> Vec<usize> {
+    // SAFETY: a set of bits is valid if all are zero.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a local of the size that is given.
+    let status = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) };
+    assert_eq!(status, 0, "{}", io::Error::last_os_error());
+    // SAFETY: the set has so many bits.
+    (0..8 * size_of_val(&set)).filter(|core| unsafe { libc::CPU_ISSET(*core, &set) }).collect()
+}
+
 /// Has this thread, and all processes that it starts from now on, run on one core: a step is two switches between two processes, and a core that sleeps is woken slowly.
 pub(crate) fn pin(core: usize) {
     // SAFETY: a set of bits is valid if all are zero.
@@ -32,6 +45,18 @@ pub(crate) fn pin(core: usize) {
     // SAFETY: the pointer is to a local of the size that is given.
     let status = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
     assert_eq!(status, 0, "pinned: {}", io::Error::last_os_error());
+    be_quick();
+}
+
+/// Where other programs want the core too, each would have a turn of milliseconds between two steps: asks for short turns, which come soon. May be refused; then it takes longer.
+fn be_quick() {
+    // SAFETY: numbers, which are valid if they are zero.
+    let mut wish: libc::sched_attr = unsafe { std::mem::zeroed() };
+    wish.size = size_of_val(&wish) as u32;
+    wish.sched_nice = -10;
+    wish.sched_runtime = 100_000;
+    // SAFETY: the pointer is to a local that says its size.
+    unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wish, 0) };
 }
 
 /// What the next step is going to do.
@@ -48,6 +73,8 @@ pub(crate) struct Tracee {
     /// Whether the instruction at an address makes a system call.
     calls: RefCell<HashMap<u64, bool>>,
     is_gone: bool,
+    /// How often it was resumed.
+    steps: Arc<AtomicU64>,
     /// Dropped when the process is gone: until then a thread sees to it that it does not hang.
     _watched: Sender<()>,
 }
@@ -63,31 +90,64 @@ impl Tracee {
             );
         }
         let (watched, end) = channel();
+        let steps = Arc::<AtomicU64>::default();
+        let seen = Arc::clone(&steps);
         std::thread::spawn(move || {
-            if end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-                kill(pid);
+            let mut before = 0;
+            while end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                let now = seen.load(Ordering::Relaxed);
+                if now == before {
+                    return kill(pid);
+                }
+                before = now;
             }
         });
-        Self { pid, tid, calls: RefCell::default(), is_gone: false, _watched: watched }
+        Self { pid, tid, calls: RefCell::default(), is_gone: false, steps, _watched: watched }
     }
 
-    /// Stops the thread, wherever it is.
+    /// Stops the thread, in whatever it does.
     pub(crate) fn interrupt(&mut self) {
         self.order(libc::PTRACE_INTERRUPT, 0);
         self.wait();
     }
 
-    /// Runs until the thread has made this mark. It is stopped already.
-    pub(crate) fn run_to(&mut self, mark: u64) {
-        loop {
-            // Two stops a call: before it and after it.
+    /// Stops the thread where it has just been interrupted in a system call.
+    pub(crate) fn interrupt_call(&mut self) {
+        self.interrupt();
+        self.resume(libc::PTRACE_SYSCALL);
+        while self.is_before_call() {
+            // It was not in one yet.
+            self.order(libc::PTRACE_INTERRUPT, 0);
             self.resume(libc::PTRACE_SYSCALL);
-            let number = self.register(libc::ORIG_RAX);
-            self.resume(libc::PTRACE_SYSCALL);
-            if number == mark {
-                return;
-            }
         }
+    }
+
+    /// Runs until the thread has made this mark. It is stopped already, outside of a system call.
+    pub(crate) fn run_to(&mut self, mark: u64) {
+        while self.run_call() != mark {}
+    }
+
+    /// Runs until the next system call is over. Returns its number.
+    pub(crate) fn run_call(&mut self) -> u64 {
+        // Two stops a call: before it and after it.
+        self.resume(libc::PTRACE_SYSCALL);
+        while !self.is_before_call() {
+            self.resume(libc::PTRACE_SYSCALL);
+        }
+        let number = self.register(libc::ORIG_RAX);
+        self.resume(libc::PTRACE_SYSCALL);
+        number
+    }
+
+    /// Whether the thread is stopped before a system call.
+    fn is_before_call(&self) -> bool {
+        // The first byte of what the kernel tells: see ptrace(2), PTRACE_GET_SYSCALL_INFO.
+        const ENTRY: u8 = 1;
+        let mut info = [0_u8; 128];
+        // SAFETY: the pointer is to a local of the size that is given.
+        let status = unsafe { libc::ptrace(libc::PTRACE_GET_SYSCALL_INFO, self.tid, info.len(), info.as_mut_ptr()) };
+        assert!(status > 0, "{}", io::Error::last_os_error());
+        info[0] == ENTRY
     }
 
     /// Where the thread is.
@@ -129,11 +189,17 @@ impl Tracee {
     }
 
     fn resume(&mut self, how: libc::c_uint) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
         let mut signal = 0;
         loop {
             self.order(how, signal);
             let status = self.wait();
             let stop = libc::WSTOPSIG(status);
+            if status >> 16 == libc::PTRACE_EVENT_STOP {
+                // A request to stop that came late.
+                signal = 0;
+                continue;
+            }
             if stop & !0x80 == libc::SIGTRAP {
                 return;
             }
@@ -150,7 +216,7 @@ impl Tracee {
         assert_eq!(waited, self.tid, "{}", io::Error::last_os_error());
         if !libc::WIFSTOPPED(status) {
             self.is_gone = true;
-            panic!("process {} has ended, or was ended after {PATIENCE:?}: {status:#x}", self.pid);
+            panic!("process {} has ended, or hung for {PATIENCE:?}: {status:#x}", self.pid);
         }
         status
     }

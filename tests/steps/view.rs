@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
+use sharehold::ObjectId;
+
 const PAGE: usize = 4096;
 /// How much of the heap is looked at, from its start, where small objects lie, and from its end, where large ones do: all that these tests put there.
 const SMALL: usize = 2 * PAGE;
@@ -17,6 +19,8 @@ pub(crate) struct View {
     len: usize,
     ranges: Vec<Range<usize>>,
     sessions: Range<usize>,
+    slots: Range<usize>,
+    file: File,
     seen: Vec<u8>,
 }
 
@@ -30,14 +34,23 @@ impl View {
                 to.contains(&format!("sharehold:{name} ")) || to.ends_with(&format!("-{name}"))
             })
         });
-        let file = OpenOptions::new().read(true).open(path.expect("the region is open")).expect("opened again");
+        let file =
+            OpenOptions::new().read(true).write(true).open(path.expect("the region is open")).expect("opened again");
         let ranges = ranges(&file);
         let len = ranges.last().expect("the heap").end;
         // SAFETY: a new mapping, of a file that is never cut off: memfds are sealed, and nobody here cuts a segment.
         let base =
             unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0) };
         assert_ne!(base, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
-        let mut view = Self { base: base.cast(), len, sessions: ranges[2].clone(), ranges, seen: vec![0; len] };
+        let mut view = Self {
+            base: base.cast(),
+            len,
+            sessions: ranges[2].clone(),
+            slots: ranges[5].clone(),
+            ranges,
+            file,
+            seen: vec![0; len],
+        };
         view.has_changed();
         view
     }
@@ -64,6 +77,15 @@ impl View {
         let table = self.sessions.clone();
         // The low half of the first word is zero in a row that is free.
         table.step_by(256).filter(|at| self.seen[*at..at + 4] != [0; 4]).count()
+    }
+
+    /// Adds a pin to an object that nothing stands for, as one leaves it that dies while it moves a reference.
+    pub(crate) fn add_pin(&self, id: ObjectId) {
+        let at = self.slots.start as u64 + (id.to_bits() & 0xffff_ffff) * 64;
+        let mut word = [0; 8];
+        self.file.read_exact_at(&mut word, at).expect("a slot");
+        // See `src/table/refs.rs`.
+        self.file.write_all_at(&(u64::from_le_bytes(word) + 4).to_le_bytes(), at).expect("written");
     }
 
     /// A word of the header, as it was when this was last asked for changes.

@@ -42,6 +42,11 @@ pub(crate) struct Walked {
     pub(crate) reached: bool,
 }
 
+/// The system calls on the way, each with what was walked when it was over and all others had come to rest. Whoever walks the same way again runs from call to call, and
+/// steps only where the point is: the number of instructions that are stepped would else grow with the square of their number.
+#[derive(Debug, Default)]
+pub(crate) struct Track(Vec<(u64, Walked)>);
+
 /// Where a process is walked.
 pub(crate) struct Walk<'w> {
     pub(crate) tracee: &'w mut Tracee,
@@ -52,21 +57,63 @@ pub(crate) struct Walk<'w> {
 }
 
 impl Walk<'_> {
-    /// Walks to a point.
-    pub(crate) fn to(&mut self, point: u64, is_done: impl FnMut(&View) -> bool) -> Walked {
-        self.until(|walked| walked.points == point, is_done)
+    /// Walks to a point. `None`: it was another way than the last time, and is to be tried once more.
+    pub(crate) fn to(
+        &mut self,
+        point: u64,
+        track: &mut Track,
+        mut is_done: impl FnMut(&View) -> bool,
+    ) -> Option<Walked> {
+        self.settle();
+        let begun = self.run(|walked| walked.points <= point, track, &mut is_done)?;
+        Some(self.until(begun, |walked| walked.points == point, track, is_done))
     }
 
     /// Walks until there have been so many changes, of an operation that ends with a mark.
-    pub(crate) fn to_change(&mut self, changes: u64) {
-        let walked = self.until(|walked| walked.changes == changes, |_| false);
+    pub(crate) fn until_change(&mut self, changes: u64) {
+        self.settle();
+        let walked =
+            self.until(Walked::default(), |walked| walked.changes == changes, &mut Track::default(), |_| false);
         assert!(walked.reached, "there are only {} changes", walked.changes);
     }
 
+    /// Runs the part of the way that is known and lies before the point.
+    fn run(
+        &mut self,
+        is_before: impl Fn(&Walked) -> bool,
+        track: &mut Track,
+        is_done: &mut impl FnMut(&View) -> bool,
+    ) -> Option<Walked> {
+        let known = track.0.partition_point(|(_, walked)| is_before(walked));
+        for index in 0..known {
+            if waits_for_events(track.0[index].0) {
+                self.view.has_changed();
+                if is_done(self.view) {
+                    // Sooner than the last time: it would wait for ever.
+                    track.0.truncate(index);
+                    return None;
+                }
+            }
+            let number = self.tracee.run_call();
+            if number != track.0[index].0 {
+                track.0.truncate(index);
+                return None;
+            }
+            if is_seen(number) || self.which == Which::All {
+                self.settle();
+            }
+        }
+        Some(known.checked_sub(1).map_or_else(Walked::default, |last| track.0[last].1))
+    }
+
     /// Without an END mark, what was to be done has been done when the thread asks for more to do and `is_done` says so.
-    fn until(&mut self, is_there: impl Fn(&Walked) -> bool, mut is_done: impl FnMut(&View) -> bool) -> Walked {
-        self.settle();
-        let mut walked = Walked::default();
+    fn until(
+        &mut self,
+        mut walked: Walked,
+        is_there: impl Fn(&Walked) -> bool,
+        track: &mut Track,
+        mut is_done: impl FnMut(&View) -> bool,
+    ) -> Walked {
         loop {
             if is_there(&walked) {
                 walked.reached = true;
@@ -90,6 +137,9 @@ impl Walk<'_> {
                     }
                     let changed = self.settle();
                     walked.points += u64::from(changed || wakes(number));
+                }
+                if track.0.len() < walked.calls as usize {
+                    track.0.push((number, walked));
                 }
                 continue;
             }

@@ -398,6 +398,21 @@ fn a_damaged_region_is_taken_over_or_refused_and_its_broker_serves() {
     assert!(taken_over > 0);
 }
 
+/// The lock of a dead broker seemed to be a living client's, and no broker could start.
+#[test]
+fn a_damaged_structure_lock_keeps_no_broker_from_starting() {
+    let mut served = Served::start("structure", "segment");
+    let manager = served.manager();
+    let value = manager.value(7_u64).expect("room");
+    let region = Region::of(&served.name);
+    served.kill();
+    // Session 1, of generation 1.
+    region.write(72, 2 | 1 << 13);
+    served.again();
+    eventually("it is taken over", || manager.stats().is_ok());
+    assert_eq!(manager.object_info(value.id()).expect("alive").proxies(), 1);
+}
+
 #[test]
 fn a_slot_that_was_written_by_somebody_else_is_never_granted_again() {
     let manager = Manager::builder().objects(64).capacity(1 << 20).start().expect("started");

@@ -2,7 +2,7 @@
 //!
 //! [`server`] is the event loop, which never waits for a client or a method. [`host`] has the hosted objects, [`callers`] the threads that call them,
 //! [`mailbox`] what those want from the loop. [`grants`] has the books, [`facts`] what each slot is known to say, [`patrol`] compares the region with both; [`door`] lets connections in,
-//! [`room`] has the line of those who wait for room; [`lending`] counts for sessions that only read; [`sweep`] is the end of a session, [`adopt`] takes over what a dead broker has left, [`structure`] keeps others out, [`collect`] finds cycles, [`child`] is the way in which a
+//! [`room`] has the line of those who wait for room; [`lending`] counts for sessions that only read, [`freezer`] passes on what is frozen; [`sweep`] is the end of a session, [`adopt`] takes over what a dead broker has left, [`homecoming`] takes those back who have outlived it, [`structure`] keeps others out, [`collect`] finds cycles, [`child`] is the way in which a
 //! program becomes the broker of another.
 
 mod adopt;
@@ -14,7 +14,9 @@ mod collect;
 pub(crate) mod config;
 mod door;
 mod facts;
+mod freezer;
 mod grants;
+mod homecoming;
 pub(crate) mod host;
 #[cfg(test)]
 mod hostile;

@@ -12,6 +12,7 @@ use super::adopt::{self, Estate, Living};
 use super::callers::Callers;
 use super::config::Config;
 use super::door::{self, Door};
+use super::homecoming::Expecting;
 use super::host::Host;
 use super::lending;
 use super::mailbox::{Errand, Left, Mailbox};
@@ -20,7 +21,7 @@ use super::room::Line;
 use super::structure;
 use super::sweep::sweep;
 use crate::class::ClassTable;
-use crate::control::message::{self, At, Attach, HandBack, HeapUse, Join, Named, Publish, Request, Welcome};
+use crate::control::message::{self, At, Attach, HeapUse, Join, Named, Publish, Request, Welcome};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::transit::Written;
 use crate::region::constants::Constants;
@@ -54,21 +55,18 @@ const MOST_SESSIONS: usize = 64;
 pub(super) struct Attached {
     /// Its pidfd; readable when it ends.
     pidfd: OwnedFd,
-    token: u64,
-    pid: u32,
+    pub(super) token: u64,
+    pub(super) pid: u32,
     /// False for one that has outlived another broker and has not come back yet.
-    is_connected: bool,
+    pub(super) is_connected: bool,
     /// What its entry in the region says.
     pub(super) entry: sessions::Entry,
-    connections: usize,
+    pub(super) connections: usize,
 }
 
 /// Why a session has ended that is over for good.
 const LEFT: &str = "it has left";
 
-/// How long a broker whose predecessor has died waits for somebody who has the region, before it begins with an empty one. Clients that live hand it back within
-/// milliseconds.
-const HAND_BACK_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a reply of a dead broker may still be read.
 const REPLY_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -79,12 +77,6 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 struct Away {
     stream: Arc<UnixStream>,
     session: Option<SessionIndex>,
-}
-
-/// New clients wait for the region to come back.
-struct Expecting {
-    until: Instant,
-    held: Vec<(u64, Asked)>,
 }
 
 /// A client that waits for a name.
@@ -100,10 +92,10 @@ pub(super) struct Server {
     /// The broker is a session like any other.
     pub(super) session: Arc<Session>,
     pub(super) host: Arc<Host>,
-    classes: Vec<Arc<ClassTable>>,
+    pub(super) classes: Vec<Arc<ClassTable>>,
     pub(super) config: Config,
-    callers: Arc<Callers>,
-    mailbox: Arc<Mailbox>,
+    pub(super) callers: Arc<Callers>,
+    pub(super) mailbox: Arc<Mailbox>,
     pub(super) poller: Poller,
     pub(super) door: Door,
     stop: Vec<OwnedFd>,
@@ -114,7 +106,7 @@ pub(super) struct Server {
     /// Sessions that have ended before their processes: those may go on counting, so the numbers are not given to others yet.
     retired: HashMap<SessionIndex, Attached>,
     waiting: Vec<Waiting>,
-    expecting: Option<Expecting>,
+    pub(super) expecting: Option<Expecting>,
     /// Clients that wait for room.
     pub(super) line: Line,
     pub(super) constants: Constants,
@@ -185,14 +177,14 @@ impl Server {
         server.settle(estate.living, estate.busy, estate.replies)?;
         server.poller.add(server.door.listener(), LISTENER)?;
         if is_expecting {
-            server.expecting = Some(Expecting { until: Instant::now() + HAND_BACK_PATIENCE, held: Vec::new() });
+            server.expecting = Some(Expecting::begin());
         }
         tracing::info!(broker = config.name, bytes = server.region.map().end, "serving");
         Ok(server)
     }
 
     /// Begins to serve what was taken over, or made.
-    fn settle(&mut self, living: Vec<Living>, busy: Vec<SlotIndex>, replies: Vec<LiveTicket>) -> Result<()> {
+    pub(super) fn settle(&mut self, living: Vec<Living>, busy: Vec<SlotIndex>, replies: Vec<LiveTicket>) -> Result<()> {
         for Living { index, pid, pidfd } in living {
             self.poller.add(&pidfd, PIDFDS + u64::from(index.0))?;
             let Some(entry) = self.region.session(index).map(sessions::Entry::of) else { continue };
@@ -296,7 +288,7 @@ impl Server {
         self.answer_received(key);
     }
 
-    fn answer_received(&mut self, key: u64) {
+    pub(super) fn answer_received(&mut self, key: u64) {
         loop {
             let Some(connection) = self.connections.get_mut(&key) else { return };
             match connection.next() {
@@ -321,21 +313,23 @@ impl Server {
         }
     }
 
-    fn answer(&mut self, key: u64, asked: &Asked) {
+    pub(super) fn answer(&mut self, key: u64, asked: &Asked) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         self.host.settle(connection);
         let (session, pid) = (connection.session, connection.peer.pid);
         let result = match (asked.request, session) {
             (Request::Attach, None) => return self.attach(key, asked),
-            (Request::Join, None) => self.join(key, asked),
+            (Request::Join, None) => self.join(key, asked.body()).map(|_| Vec::new()),
+            (Request::Freeze, None) => self.freeze(key, asked.body()),
             (Request::HandBack, None) => self.take_hand_back(key, asked),
-            (Request::Attach | Request::Join | Request::HandBack, Some(_)) => {
+            (Request::Attach | Request::Join | Request::HandBack | Request::Freeze, Some(_)) => {
                 Err(message::protocol("this connection is attached already"))
             }
             (_, None) => Err(message::protocol("the first message of a connection is attach, join or hand-back")),
             (request, Some(session)) if !request.only_reads() && lending::only_reads(&self.sessions, session) => {
                 Err(lending::refused())
             }
+            (Request::Fetch, Some(_)) => return self.fetch(key, asked),
             (Request::Take, Some(session)) => self.lend(session, asked.body()),
             (Request::GiveBack, Some(session)) => self.take_in(session, asked.body()),
             (Request::Leave, Some(_)) => {
@@ -519,79 +513,9 @@ impl Server {
         Ok(welcome(token, index, generation))
     }
 
-    /// Takes a session back that has outlived another broker, with the region if it is not there yet.
-    fn take_hand_back(&mut self, key: u64, asked: &Asked) -> Result<Vec<u8>> {
-        let back: HandBack = message::fixed(asked.body())?;
-        check_layout(back.version, back.fingerprint)?;
-        let connection = self.connections.get_mut(&key).ok_or_else(|| message::protocol("the connection has gone"))?;
-        let (descriptor, pid) = (connection.descriptor.take(), connection.peer.pid);
-        if self.region_id() != back.region_id {
-            self.check_unused()?;
-            let not_yet = || Error::new(ErrorKind::BrokerGone, "the region of this session has not come back yet");
-            self.adopt(descriptor.ok_or_else(not_yet)?)?;
-        }
-        let index = SessionIndex(back.session as u16);
-        let is_known = sessions::read(&self.region, index).is_some_and(|record| record.generation.0 == back.generation);
-        let attached =
-            self.sessions.get_mut(&index).filter(|attached| is_known && attached.pid == pid && !attached.is_connected);
-        let attached = attached.ok_or_else(|| {
-            Error::new(ErrorKind::Refused, "this session has ended: the broker was told that its process is gone")
-        })?;
-        attached.is_connected = true;
-        attached.connections += 1;
-        attached.entry = attached.entry.with(Rights::of_word(back.rights));
-        attached.entry.mend(&self.region, index);
-        let token = attached.token;
-        if let Some(connection) = self.connections.get_mut(&key) {
-            connection.session = Some(index);
-            connection.is_first = true;
-        }
-        tracing::debug!(session = index.0, pid, "came back");
-        Ok(bytemuck::bytes_of(&welcome(token, index, Generation(back.generation))).to_vec())
-    }
-
-    fn region_id(&self) -> u64 {
-        self.region.header().region_id.load(Ordering::Relaxed)
-    }
-
-    /// Whether the region may still change places with that of a dead broker.
-    fn check_unused(&self) -> Result<()> {
-        if self.sessions.is_empty() && self.region.header().granted.load(Ordering::Relaxed) == 0 {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Refused, "a new broker of this name has begun with an empty region")
-            .help("what is held can still be read; connect again for the rest"))
-    }
-
-    /// Takes over the region that a client of a dead broker has kept, in place of the empty one.
-    fn adopt(&mut self, descriptor: OwnedFd) -> Result<()> {
-        let region = Region::handed_back(descriptor)?;
-        adopt::is_adoptable(&region, self.session.broker_name())?;
-        let estate = Estate::take_over(Arc::new(region), &self.classes, Arc::clone(&self.mailbox))?;
-        self.callers = Callers::new(&estate.host, Arc::clone(&self.mailbox));
-        self.region = estate.session.region_arc();
-        (self.session, self.host) = (estate.session, estate.host);
-        self.settle(estate.living, estate.busy, estate.replies)?;
-        self.end_expecting();
-        Ok(())
-    }
-
-    fn expire_expecting(&mut self) {
-        if self.expecting.as_ref().is_some_and(|expecting| expecting.until <= Instant::now()) {
-            self.end_expecting();
-        }
-    }
-
-    pub(super) fn end_expecting(&mut self) {
-        let held = self.expecting.take().map_or_else(Vec::new, |expecting| expecting.held);
-        for (key, asked) in held {
-            self.answer(key, &asked);
-            self.answer_received(key);
-        }
-    }
-
-    fn join(&mut self, key: u64, asked: &Asked) -> Result<Vec<u8>> {
-        let join: Join = message::fixed(asked.body())?;
+    /// Makes a connection one of the session that it says.
+    pub(super) fn join(&mut self, key: u64, body: &[u8]) -> Result<SessionIndex> {
+        let join: Join = message::fixed(body)?;
         let index = SessionIndex(join.session as u16);
         let attached = self.sessions.get_mut(&index).filter(|attached| attached.token == join.token);
         let attached = attached.ok_or_else(|| message::protocol("there is no such session to join"))?;
@@ -605,7 +529,7 @@ impl Server {
         attached.connections += 1;
         let connection = self.connections.get_mut(&key);
         connection.ok_or_else(|| message::protocol("the connection has gone"))?.session = Some(index);
-        Ok(Vec::new())
+        Ok(index)
     }
 
     fn publish(&mut self, body: &[u8], publisher: u32) -> Result<Vec<u8>> {
@@ -728,7 +652,7 @@ impl Server {
         }
     }
 
-    fn send(&mut self, key: u64, bytes: &[u8]) {
+    pub(super) fn send(&mut self, key: u64, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         if let Err(error) = connection.send(bytes) {
             return self.close(key, Some(&error.to_string()));
@@ -822,7 +746,7 @@ fn new_region(config: &Config) -> Result<Region> {
     Region::create(memory, &config.name, config.capacities, [random()?, random()?, random()?])
 }
 
-fn welcome(token: u64, index: SessionIndex, generation: Generation) -> Welcome {
+pub(super) fn welcome(token: u64, index: SessionIndex, generation: Generation) -> Welcome {
     Welcome {
         fingerprint: FINGERPRINT,
         token,

@@ -80,10 +80,14 @@ pub(crate) enum Request {
     Take = 40,
     /// Of the same: has the broker give back what it has counted. Body: [`GiveBack`].
     GiveBack = 41,
+    /// First of a further connection of a session: an object whose bytes come as a frozen file. Body: [`Join`], then [`Create`]. Reply: [`Granted`].
+    Freeze = 50,
+    /// Asks for the file of a frozen object. Body: [`Of`]. Reply: its descriptor.
+    Fetch = 51,
 }
 
 impl Request {
-    pub(crate) const ALL: [Request; 23] = [
+    pub(crate) const ALL: [Request; 25] = [
         Request::Attach,
         Request::Join,
         Request::Leave,
@@ -107,11 +111,13 @@ impl Request {
         Request::CreateWithin,
         Request::Take,
         Request::GiveBack,
+        Request::Freeze,
+        Request::Fetch,
     ];
 
     /// Whether a session that only reads may ask it.
     pub(crate) fn only_reads(self) -> bool {
-        matches!(self, Self::Take | Self::GiveBack | Self::Wait | Self::Usage | Self::Leave)
+        matches!(self, Self::Take | Self::GiveBack | Self::Fetch | Self::Wait | Self::Usage | Self::Leave)
     }
 
     /// Whether it runs code of a class, which may take any time: such a connection is served by a thread of its own.

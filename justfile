@@ -20,7 +20,7 @@ planted SECONDS="30":
 
 # The benchmarks, each beside its floor.
 bench:
-    cargo bench --bench core --bench calls
+    cargo bench --bench core --bench calls --bench strangers
 
 # The exhaustive model of the counting protocol.
 model:
@@ -29,3 +29,11 @@ model:
 # Other systems beside this one. Compiles them first, in a crate of their own.
 rivals ROUNDS="40":
     cargo run --release --manifest-path benches/rivals/Cargo.toml -- --rounds {{ROUNDS}}
+
+# Fuzzes all that reads foreign bytes, SECONDS each; sanitizers; rules for dependencies.
+tools SECONDS="60":
+    .ci/tools {{SECONDS}}
+
+# The licences, sources and versions of what this depends on.
+deny:
+    cargo deny check bans licenses sources

@@ -78,11 +78,15 @@ pub enum ErrorKind {
     Lost = 34,
     /// The manager only reads: it has the region mapped for reading, and changes nothing.
     ReadOnly = 35,
+    /// The broker's authkey is another one than the client's, or one of them has none.
+    WrongAuthkey = 36,
+    /// Too many wrong authkeys came from this user; the message says when the next one is looked at.
+    TooManyTries = 37,
 }
 
 impl ErrorKind {
     /// Every kind there is, in the order of the numbers.
-    pub const ALL: [ErrorKind; 35] = [
+    pub const ALL: [ErrorKind; 37] = [
         ErrorKind::Os,
         ErrorKind::BrokerNotFound,
         ErrorKind::BrokerGone,
@@ -118,6 +122,8 @@ impl ErrorKind {
         ErrorKind::Deadlock,
         ErrorKind::Lost,
         ErrorKind::ReadOnly,
+        ErrorKind::WrongAuthkey,
+        ErrorKind::TooManyTries,
     ];
 
     /// The kind of a number, as it comes over the control channel or from C.

@@ -260,7 +260,8 @@ pub fn ticket(bytes: &[u8]) -> bool {
 pub fn config(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let Ok(config) = text.parse::<Config>() else { return false };
-    assert_eq!(config.to_string().parse::<Config>().expect("what is printed can be read"), config);
+    let again: Config = config.to_string().parse().expect("what is printed can be read");
+    assert_eq!(format!("{again:?}"), format!("{config:?}"));
     if config.check().is_err() {
         return false;
     }

@@ -53,6 +53,7 @@ pub use client::{
     AuditReport, CheckReport, ClassInfo, Holder, Manager, ManagerBuilder, ObjectInfo, PublishedName, Stats, TicketInfo,
     brokers, check, redeem,
 };
+pub use control::authkey::Authkey;
 pub use error::{Cause, Error, ErrorKind, Place, RemoteError, Result};
 pub use object::{
     Archivable, Archive, Array, CallScope, Canceller, Datum, Frozen, Kind, Object, Proxy, ReadGuard, Shareable, Ticket,

@@ -5,7 +5,7 @@
 mod common;
 
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -188,6 +188,55 @@ fn one_that_is_refused_harms_nobody() {
     fs::remove_file(&log).expect("ours");
     assert!(said.contains("connections of other users were refused"), "{said}");
     assert!(said.lines().count() < 100, "two thousand connections write {} lines", said.lines().count());
+}
+
+/// All that the broker says to a connection until it closes it.
+fn last_words(mut stream: UnixStream) -> String {
+    stream.set_read_timeout(Some(common::PATIENCE)).expect("set");
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).expect("closed in time");
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+fn a_thousand_that_say_nothing_keep_nobody_out_and_give_way_the_oldest_first() {
+    let folder = Folder::new("crowd");
+    let (broker, manager) = serve(&folder, &["crowd", "memfd"]);
+    let socket = folder.0.join("crowd.sock");
+    let strangers: Vec<UnixStream> =
+        (0..1000).map(|_| UnixStream::connect(&socket).expect("there is room in the queue")).collect();
+    // One that comes after them is served, and so is one that was there before.
+    let late = Actor::start_by(folder.command(), "use", &[&folder.place("crowd")]);
+    assert!(late.hear().starts_with("NameNotFound"), "it has attached, and finds nothing");
+    assert_eq!(manager.value(1_u64).expect("room").get().expect("read"), 1);
+    let said: Vec<String> = strangers.into_iter().map(last_words).collect();
+    let gave_way = |said: &&String| said.contains("256 connections have not attached, and this was the oldest");
+    let was_late = |said: &&String| said.contains("has not attached within 10s");
+    let (first, last) = (said.iter().take_while(gave_way).count(), said.iter().rev().take_while(was_late).count());
+    // The client that came after them was one of them for a moment.
+    assert!(first + last == said.len() && (1..=256).contains(&last), "{first} gave way, {last} were late");
+    manager.shutdown().expect("in order");
+    broker.end();
+}
+
+#[test]
+fn one_that_says_a_byte_now_and_then_is_not_waited_for_for_ever() {
+    let folder = Folder::new("slow");
+    let (broker, manager) = serve(&folder, &["slow", "memfd"]);
+    let stranger = UnixStream::connect(folder.0.join("slow.sock")).expect("connected");
+    let mut slow = stranger.try_clone().expect("cloned");
+    let said = std::thread::spawn(move || last_words(stranger));
+    // The beginning of a message, and never the whole.
+    for byte in b"SHLD\x01\0\0\0\0\0\0\0\0\0\0\0\xff\0\0\0\0\0\0\0".iter().chain(&[0; 1000]) {
+        if said.is_finished() || slow.write_all(&[*byte]).is_err() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let said = said.join().expect("read");
+    assert!(said.contains("has not attached within 10s"), "{said}");
+    manager.shutdown().expect("in order");
+    broker.end();
 }
 
 /// As a user who is not root, with a broker of its own: what it can do to it, and that all else works.

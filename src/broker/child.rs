@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use super::config::Config;
 use super::server::Server;
 use crate::class::ClassTable;
+use crate::control::authkey::{Authkey, LONGEST};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::process;
 
@@ -39,7 +40,11 @@ impl BrokerChild {
     pub(crate) fn start(config: &Config) -> Result<Self> {
         config.check()?;
         let doing = "start a broker process";
-        let (lifeline, theirs) = UnixStream::pair().map_err(|error| Error::os(doing, error))?;
+        let (mut lifeline, theirs) = UnixStream::pair().map_err(|error| Error::os(doing, error))?;
+        // Neither by the arguments nor by the environment, which others can read. The socket has room for it.
+        let authkey = config.authkey.as_ref().map_or(&[][..], Authkey::bytes);
+        let sent = [&(authkey.len() as u32).to_le_bytes(), authkey].concat();
+        lifeline.write_all(&sent).map_err(|error| Error::os(doing, error))?;
         let child = Command::new("/proc/self/exe")
             .arg0(format!("sharehold-broker {}", config.name))
             .env(ROLE, config.to_string())
@@ -151,16 +156,27 @@ fn classes_of_this_program(names: &[String]) -> Result<Vec<Arc<ClassTable>>> {
     }
 }
 
+/// What the parent sends first.
+fn receive_authkey(mut lifeline: &UnixStream) -> Result<Option<Authkey>> {
+    let failed = |error| Error::os("receive the authkey", error);
+    let mut len = [0; 4];
+    lifeline.read_exact(&mut len).map_err(failed)?;
+    let mut authkey = vec![0; (u32::from_le_bytes(len) as usize).min(LONGEST)];
+    lifeline.read_exact(&mut authkey).map_err(failed)?;
+    Ok((!authkey.is_empty()).then(|| Authkey::new(authkey)))
+}
+
 /// Serves until the parent ends. Returns the exit code.
 fn serve_parent(role: &str) -> i32 {
     let parent = rustix::process::getppid();
     process::raise_descriptor_limit();
     let Ok(stdin) = std::io::stdin().as_fd().try_clone_to_owned() else { return 1 };
     let mut lifeline = UnixStream::from(stdin);
-    let server = role.parse::<Config>().and_then(|config| {
+    let server = role.parse::<Config>().and_then(|mut config| {
         if !config.debuggable {
             process::refuse_tracers();
         }
+        config.authkey = receive_authkey(&lifeline)?;
         let mut server = Server::new(&config, &classes_of_this_program(&config.classes)?)?;
         server
             .stop_on(lifeline.as_fd().try_clone_to_owned().map_err(|error| Error::os("keep a descriptor", error))?)?;

@@ -8,13 +8,14 @@ use std::thread::JoinHandle;
 
 use super::server::Server;
 use crate::class::{Class, ClassTable};
+use crate::control::authkey::Authkey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::Backing;
 use crate::region::layout::{Capacities, PAGE};
 use crate::sys::{found, process, signals};
 
 /// All that a broker can be told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) name: String,
     pub(crate) backing: Backing,
@@ -25,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) debuggable: bool,
     /// Users whose processes may attach, beside the broker's own.
     pub(crate) allowed: Vec<u32>,
+    /// What clients have to prove that they know. Not written out: a child gets it by another way.
+    pub(crate) authkey: Option<Authkey>,
     /// Classes that a child is to serve: it finds them in its own program.
     pub(crate) classes: Vec<String>,
 }
@@ -45,6 +48,7 @@ impl Default for Config {
             fresh: false,
             debuggable: false,
             allowed: Vec::new(),
+            authkey: None,
             classes: Vec::new(),
         }
     }
@@ -53,6 +57,7 @@ impl Default for Config {
 impl Config {
     pub(crate) fn check(&self) -> Result<()> {
         crate::sys::place::check_name(&self.name)?;
+        self.authkey.as_ref().map_or(Ok(()), Authkey::check)?;
         if self.capacities.are_possible() {
             return Ok(());
         }
@@ -120,6 +125,7 @@ impl FromStr for Config {
                 fresh: number(8)? == 1,
                 debuggable: number(9)? == 1,
                 allowed: numbers(fields.get(10)?)?,
+                authkey: None,
                 classes: fields.get(11..).unwrap_or_default().iter().map(|class| (*class).to_owned()).collect(),
             })
         };
@@ -187,6 +193,13 @@ macro_rules! config_setters {
         #[must_use]
         pub fn allow_uid(mut self, uid: u32) -> Self {
             self.config.allowed.push(uid);
+            self
+        }
+
+        /// Asks every client for a proof that it knows this key, and proves the same to it: [`Authkey`]($crate::Authkey).
+        #[must_use]
+        pub fn authkey(mut self, authkey: impl Into<$crate::Authkey>) -> Self {
+            self.config.authkey = Some(authkey.into());
             self
         }
 

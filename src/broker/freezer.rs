@@ -45,15 +45,18 @@ impl Host {
 impl Server {
     /// Joins, and grants the object whose file has come along.
     pub(super) fn freeze(&mut self, key: u64, body: &[u8]) -> Result<Vec<u8>> {
+        // Whatever comes of it, it is not kept for something else.
+        let file = self.connections.get_mut(&key).and_then(|connection| connection.descriptor.take());
         let (join, create) =
             body.split_at_checked(size_of::<Join>()).ok_or_else(|| message::protocol("a body is cut off"))?;
         let session = self.join(key, join)?;
         self.check_changes(session)?;
         let create: Create = message::unarchive(create)?;
-        let connection = self.connections.get_mut(&key).ok_or_else(|| message::protocol("the connection has gone"))?;
-        let file = connection.descriptor.take().ok_or_else(|| message::protocol("no bytes have come along"))?;
+        let file = file.ok_or_else(|| message::protocol("no bytes have come along"))?;
         let (granted, pending) = self.host.freeze(&create, file, session)?;
-        connection.pending = Some(pending);
+        if let Some(connection) = self.connections.get_mut(&key) {
+            connection.pending = Some(pending);
+        }
         Ok(bytemuck::bytes_of(&granted).to_vec())
     }
 

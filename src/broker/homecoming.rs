@@ -44,6 +44,7 @@ impl Server {
             self.adopt(descriptor.ok_or_else(not_yet)?)?;
         }
         let index = SessionIndex(back.session as u16);
+        self.recognise(index, pid);
         let is_known = sessions::read(&self.region, index).is_some_and(|record| record.generation.0 == back.generation);
         let attached =
             self.sessions.get_mut(&index).filter(|attached| is_known && attached.pid == pid && !attached.is_connected);

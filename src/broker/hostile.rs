@@ -13,8 +13,10 @@ use sharehold::Manager;
 
 use super::{Broker, RunningBroker};
 use crate::class::{List, MethodError};
+use crate::control::authkey::{Authkey, Side};
 use crate::control::message::{
-    self, Announced, Attach, Create, GiveBack, HEAD, Head, Join, LONGEST_BODY, Named, Publish, Request, Take, Welcome,
+    self, Announced, Attach, Create, GiveBack, HEAD, HandBack, Head, Join, LONGEST_BODY, Named, Prove, Publish,
+    Request, Take, Welcome,
 };
 use crate::error::ErrorKind;
 use crate::object::{Kind, Proxy};
@@ -217,6 +219,97 @@ fn what_comes_in_the_wrong_order_is_refused() {
 }
 
 #[test]
+fn only_what_was_proven_on_a_connection_counts_on_it() {
+    let name = format!("hostile-unproven-{}", std::process::id());
+    let key = Authkey::new("key");
+    let _broker = Broker::builder().name(&name).capacity(1 << 20).authkey(&b"key"[..]).spawn().expect("spawned");
+    let connect = || {
+        let stream = UnixStream::connect(place::socket_path(&name)).expect("connected");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+        stream
+    };
+    let challenged = |stream: &mut UnixStream| -> [u8; 32] {
+        stream.write_all(&message::request(Request::Challenge, 1, &[])).expect("sent");
+        let mut reply = [0; HEAD + 32];
+        stream.read_exact(&mut reply).expect("a challenge");
+        reply[HEAD..].try_into().expect("32 bytes")
+    };
+    let proof = |nonce: &[u8; 32]| {
+        let prove = Prove { nonce: [7; 32], proof: key.prove(Side::Client, nonce, &[7; 32]) };
+        message::request(Request::Prove, 2, bytemuck::bytes_of(&prove))
+    };
+    let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, rights: Rights::All as u32 };
+    let attach = message::request(Request::Attach, 3, bytemuck::bytes_of(&attach));
+    let back = HandBack {
+        fingerprint: FINGERPRINT,
+        region_id: 1,
+        version: VERSION,
+        session: 1,
+        generation: 1,
+        rights: Rights::All as u32,
+    };
+    let back = message::request(Request::HandBack, 3, bytemuck::bytes_of(&back));
+    let (wrong, fault) = (Said::Failure(ErrorKind::WrongAuthkey), Said::Failure(ErrorKind::Protocol));
+    // Each ends its connection.
+    let refused = |stream: &mut UnixStream, bytes: &[u8], said: Said| {
+        assert_eq!(ask(stream, bytes), said);
+        assert_eq!(hear(stream), Said::Closed);
+    };
+
+    // Nothing proven; only asked for; proven without having asked.
+    refused(&mut connect(), &attach, wrong);
+    refused(&mut connect(), &back, wrong);
+    let mut stream = connect();
+    challenged(&mut stream);
+    refused(&mut stream, &attach, wrong);
+    refused(&mut connect(), &proof(&[0; 32]), fault);
+    // What was good on another connection; what was good before, on this one.
+    let (mut one, mut other) = (connect(), connect());
+    let (first, second) = (challenged(&mut one), challenged(&mut other));
+    assert_ne!(first, second);
+    refused(&mut other, &proof(&first), wrong);
+    let again = challenged(&mut one);
+    assert_ne!(first, again);
+    refused(&mut one, &proof(&first), wrong);
+    // Once proven it can't be proven again with the same; then it may attach.
+    let mut stream = connect();
+    let nonce = challenged(&mut stream);
+    assert_eq!(ask(&mut stream, &proof(&nonce)), Said::Reply);
+    assert_eq!(ask(&mut stream, &attach), Said::Reply);
+    let mut stream = connect();
+    let nonce = challenged(&mut stream);
+    assert_eq!(ask(&mut stream, &proof(&nonce)), Said::Reply);
+    refused(&mut stream, &proof(&nonce), fault);
+    // A false token is no way around it.
+    let join = Join { token: 0, session: 1, reserved: 0 };
+    refused(&mut connect(), &message::request(Request::Join, 1, bytemuck::bytes_of(&join)), fault);
+}
+
+#[test]
+fn who_has_no_session_forks_none_and_who_claims_none_gets_none() {
+    let stage = Stage::new("fork");
+    let (mut parent, join) = stage.session();
+    let fork = |join: &Join| message::request(Request::Fork, 1, bytemuck::bytes_of(join));
+    for wrong in [Join { token: join.token ^ 1, ..join }, Join { session: 0, ..join }, Join { session: 99, ..join }] {
+        assert_eq!(ask(&mut stage.connect(), &fork(&wrong)), Said::Failure(ErrorKind::Protocol), "{wrong:?}");
+    }
+    assert_eq!(ask(&mut parent, &fork(&join)), Said::Failure(ErrorKind::Protocol));
+    let (_, reader) = stage.session_of(Rights::Read);
+    assert_eq!(ask(&mut stage.connect(), &fork(&reader)), Said::Failure(ErrorKind::Protocol));
+    // Claimed by one that was not forked, before it has said so in the region, and twice: it is the sender's, as the kernel has it.
+    let (mut parent, join) = stage.session();
+    let mut child = stage.connect();
+    assert_eq!(ask(&mut child, &fork(&join)), Said::Reply);
+    let usage = message::request(Request::Usage, 1, &[]);
+    for stream in [&mut parent, &mut child] {
+        stream.write_all(&message::request(Request::Claim, 0, &[]).repeat(2)).expect("sent");
+        assert_eq!(ask(stream, &usage), Said::Reply);
+    }
+    drop((parent, child));
+    stage.check("after false forks");
+}
+
+#[test]
 fn a_session_that_only_reads_gets_no_more_whatever_it_says() {
     let stage = Stage::new("reader");
     let object = stage.healthy.id().to_bits();
@@ -224,7 +317,16 @@ fn a_session_that_only_reads_gets_no_more_whatever_it_says() {
     let mut second = stage.joined(&join);
     for stream in [&mut first, &mut second] {
         for request in Request::ALL {
-            let is_first = matches!(request, Request::Attach | Request::Join | Request::HandBack | Request::Freeze);
+            let is_first = matches!(
+                request,
+                Request::Attach
+                    | Request::Join
+                    | Request::HandBack
+                    | Request::Freeze
+                    | Request::Challenge
+                    | Request::Prove
+                    | Request::Fork
+            );
             if request.only_reads() || is_first {
                 continue;
             }

@@ -1,7 +1,7 @@
 //! The process that owns a region: grants objects, keeps the directory, and gives back what the dead held.
 //!
 //! [`server`] is the event loop, which never waits for a client or a method. [`host`] has the hosted objects, [`callers`] the threads that call them,
-//! [`mailbox`] what those want from the loop. [`grants`] has the books, [`facts`] what each slot is known to say, [`patrol`] compares the region with both; [`door`] lets connections in,
+//! [`mailbox`] what those want from the loop. [`grants`] has the books, [`facts`] what each slot is known to say, [`patrol`] compares the region with both; [`door`] lets connections in, [`gate`] asks them for the authkey,
 //! [`room`] has the line of those who wait for room; [`lending`] counts for sessions that only read, [`freezer`] passes on what is frozen; [`sweep`] is the end of a session, [`adopt`] takes over what a dead broker has left, [`homecoming`] takes those back who have outlived it, [`structure`] keeps others out, [`collect`] finds cycles, [`child`] is the way in which a
 //! program becomes the broker of another.
 
@@ -12,9 +12,12 @@ mod callers;
 pub(crate) mod child;
 mod collect;
 pub(crate) mod config;
+mod directory;
 mod door;
 mod facts;
+mod forked;
 mod freezer;
+mod gate;
 mod grants;
 mod homecoming;
 pub(crate) mod host;
@@ -26,6 +29,8 @@ mod patrol;
 mod peer;
 mod room;
 mod server;
+#[cfg(test)]
+mod smuggled;
 mod structure;
 mod sweep;
 

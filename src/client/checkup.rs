@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::attach::{Connections, attach};
+use crate::control::authkey::Login;
 use crate::control::message::{self, Damage, Request};
 use crate::control::{Channel, PATIENCE};
 use crate::error::{Error, ErrorKind, Result};
@@ -105,7 +106,7 @@ impl Opened {
 }
 
 fn open(name: &str) -> Result<Opened> {
-    match attach(name, Rights::All) {
+    match attach(name, &Login::from_environment()?, Rights::All) {
         Ok((session, channel)) => Ok(Opened::Attached(session, channel)),
         Err(error) if error.kind() == ErrorKind::BrokerNotFound => {
             let neither = || {

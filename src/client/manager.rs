@@ -13,6 +13,7 @@ use crate::broker::child::BrokerChild;
 use crate::broker::config::{Config, config_setters};
 use crate::broker::host;
 use crate::class::{Class, ClassProxy, MethodError};
+use crate::control::authkey::{Authkey, Login};
 use crate::control::message::{self, AuditDone, Create, HeapUse, Named, Of, Publish, Request};
 use crate::control::{Channel, PATIENCE, create};
 use crate::error::{Error, ErrorKind, Result};
@@ -100,7 +101,11 @@ impl ManagerBuilder {
     /// # Errors
     /// As [`Manager::connect`].
     pub fn connect(self, name: &str) -> Result<Manager> {
-        let (session, channel) = attach(name, self.rights)?;
+        let login = match self.config.authkey {
+            Some(authkey) => authkey.check().map(|()| Login::Demand(authkey))?,
+            None => Login::from_environment()?,
+        };
+        let (session, channel) = attach(name, &login, self.rights)?;
         Ok(Manager { session, channel, room: self.room })
     }
 
@@ -119,7 +124,8 @@ impl ManagerBuilder {
             .help("connect to a broker that others use"));
         }
         let child = BrokerChild::start(&self.config)?;
-        let (session, channel) = attach(&self.config.name, Rights::All)?;
+        let login = self.config.authkey.clone().map_or(Login::Plain, Login::Demand);
+        let (session, channel) = attach(&self.config.name, &login, Rights::All)?;
         channel.set_child(child);
         Ok(Manager { session, channel, room: self.room })
     }
@@ -146,10 +152,17 @@ impl Manager {
     /// `/srv/lab/prices`.
     ///
     /// # Errors
-    /// `BrokerNotFound`, `Refused` if it is another user's and does not allow this one, `LayoutMismatch` with both layouts, `TableFull` if it has no session free.
+    /// `BrokerNotFound`, `Refused` if it is another user's and does not allow this one, `WrongAuthkey` if it has an authkey and `SHAREHOLD_AUTHKEY_FILE` does not name the file with it, `LayoutMismatch` with both layouts, `TableFull` if it has no session free.
     pub fn connect(name: &str) -> Result<Self> {
-        let (session, channel) = attach(name, Rights::All)?;
-        Ok(Self { session, channel, room: Duration::ZERO })
+        Self::builder().connect(name)
+    }
+
+    /// As [`Manager::connect`], with the broker's authkey. A broker that does not know it is none.
+    ///
+    /// # Errors
+    /// As there; `WrongAuthkey` if the broker has another one or none, `TooManyTries` if this user has given so many wrong ones that it has to wait.
+    pub fn connect_with(name: &str, authkey: impl Into<Authkey>) -> Result<Self> {
+        Self::builder().authkey(authkey).connect(name)
     }
 
     /// As [`Manager::connect`], but waits until such a broker serves: for programs that are started together.

@@ -34,7 +34,7 @@ fn watch(connections: &Weak<Connections>) -> Option<()> {
         connections.first_stream()?;
         match connections.reconnect() {
             Ok(()) => return Some(()),
-            Err(error) if matches!(error.kind(), ErrorKind::Refused | ErrorKind::LayoutMismatch) => {
+            Err(error) if is_final(error.kind()) => {
                 tracing::warn!(%error, "the new broker does not take this session back");
                 return None;
             }
@@ -45,4 +45,9 @@ fn watch(connections: &Weak<Connections>) -> Option<()> {
         std::thread::sleep(pause);
         pause = (2 * pause).min(LONGEST_PAUSE);
     }
+}
+
+/// Whether it is of no use to ask again. One that must wait before its authkey is looked at does.
+fn is_final(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Refused | ErrorKind::LayoutMismatch | ErrorKind::WrongAuthkey)
 }

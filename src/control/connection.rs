@@ -6,14 +6,18 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::message::{self, Announced, HEAD, Head, LONGEST_BODY, Request};
+use super::authkey::{self, Login, Side};
+use super::message::{self, Announced, Challenge, HEAD, Head, LONGEST_BODY, Prove, Proven, Request};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::fork::ClosedInChild;
 use crate::sys::place::Place;
 use crate::sys::socket;
 
 /// A connection. After an error it is broken: whoever has it drops it, and the broker withdraws what was never claimed.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// Before the stream, so that it goes first.
+    _mark: ClosedInChild,
     stream: Arc<UnixStream>,
     next_request: u64,
     /// What the socket's receive timeout is set to.
@@ -49,7 +53,53 @@ impl Connection {
                 format!("user {} listens at {}, where a broker of user {owner} belongs", peer.uid, path.display()),
             ));
         }
-        Ok(Self { stream: Arc::new(stream), next_request: 1, timeout: None, sent: Vec::new(), received: Vec::new() })
+        Ok(Self::over(stream))
+    }
+
+    fn over(stream: UnixStream) -> Self {
+        let mark = ClosedInChild::of(&stream);
+        Self {
+            _mark: mark,
+            stream: Arc::new(stream),
+            next_request: 1,
+            timeout: None,
+            sent: Vec::new(),
+            received: Vec::new(),
+        }
+    }
+
+    /// Connects, and proves what has to be proven: then a session can be asked for.
+    pub(crate) fn log_in(place: &Place, login: &Login, patience: Duration) -> Result<Self> {
+        let mut connection = Self::open(place)?;
+        connection.prove(login, patience).map(|()| connection)
+    }
+
+    /// Proves that this process knows the broker's authkey, and has the broker prove that it knows it.
+    fn prove(&mut self, login: &Login, patience: Duration) -> Result<()> {
+        let (authkey, is_demanded) = match login {
+            Login::Plain => return Ok(()),
+            Login::Offer(authkey) => (authkey, false),
+            Login::Demand(authkey) => (authkey, true),
+        };
+        let answer = self.call(Request::Challenge, &[], Some(patience))?;
+        if answer.is_empty() && !is_demanded {
+            return Ok(());
+        }
+        if answer.is_empty() {
+            return Err(Error::new(
+                ErrorKind::WrongAuthkey,
+                "the broker has no authkey, and can't prove that it is the right one",
+            )
+            .help("start it with the authkey, or connect without one"));
+        }
+        let (theirs, nonce) = (message::fixed::<Challenge>(answer)?.nonce, authkey::nonce()?);
+        let prove = Prove { nonce, proof: authkey.prove(Side::Client, &theirs, &nonce) };
+        let proven: Proven =
+            message::fixed(self.call(Request::Prove, &[bytemuck::bytes_of(&prove)], Some(patience))?)?;
+        if authkey.is_proven(Side::Broker, &theirs, &nonce, &proven.proof) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::WrongAuthkey, "what listens there does not know the authkey, and is not the broker"))
     }
 
     /// Sends a request and waits for its reply's body; without a patience for as long as it takes.
@@ -197,4 +247,50 @@ fn late() -> Error {
 fn gone() -> Error {
     Error::new(ErrorKind::BrokerGone, "the broker has ended")
         .help("objects that are held can still be used; for the rest start the broker again: its clients find it by themselves")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::authkey::Authkey;
+
+    /// What a client with a key says to something that answers each of its messages with these bodies.
+    fn prove_to(login: &Login, answers: &[&[u8]]) -> Result<()> {
+        let (stream, theirs) = UnixStream::pair().expect("a pair");
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut received = Vec::new();
+                for answer in answers {
+                    while whole(&received).expect("a message").is_none() {
+                        if socket::receive_some(&theirs, &mut received).expect("received") == 0 {
+                            return;
+                        }
+                    }
+                    let (head, announced) = whole(&received).expect("a message").expect("whole");
+                    received.drain(..HEAD + head.len as usize);
+                    let Announced::Request(request) = announced else { panic!("{announced:?}") };
+                    socket::send_all(&theirs, &message::reply(request, head.request, answer)).expect("sent");
+                }
+            });
+            Connection::over(stream).prove(login, Duration::from_secs(20))
+        })
+    }
+
+    #[test]
+    fn what_does_not_know_the_key_is_no_broker() {
+        let key = Authkey::new("key");
+        let demand = Login::Demand(key.clone());
+        let kind = |answers: &[&[u8]]| prove_to(&demand, answers).expect_err("refused").kind();
+        assert_eq!(kind(&[&[7; 32], &[8; 32]]), ErrorKind::WrongAuthkey);
+        // It says that there is nothing to prove.
+        assert_eq!(kind(&[&[]]), ErrorKind::WrongAuthkey);
+        assert!(prove_to(&Login::Offer(key.clone()), &[&[]]).is_ok());
+        // With a key that is offered, it is not the broker either.
+        let offered = prove_to(&Login::Offer(key), &[&[7; 32], &[8; 32]]).expect_err("refused");
+        assert_eq!(offered.kind(), ErrorKind::WrongAuthkey);
+        // Proofs of other lengths, and none.
+        for answers in [&[&[7_u8; 31][..]][..], &[&[7; 33]], &[&[7; 32], &[8; 31]], &[&[7; 32], &[]]] {
+            assert_eq!(kind(answers), ErrorKind::Protocol);
+        }
+    }
 }

@@ -5,6 +5,7 @@
 use bytemuck::{Pod, Zeroable};
 use rkyv::rancor;
 
+use super::authkey::{Nonce, Proof};
 use crate::error::{Cause, Error, ErrorKind, Place, RemoteError, Result};
 
 /// "SHLD", read as a little-endian number.
@@ -80,14 +81,23 @@ pub(crate) enum Request {
     Take = 40,
     /// Of the same: has the broker give back what it has counted. Body: [`GiveBack`].
     GiveBack = 41,
+    /// First of a connection that proves an authkey. Reply: [`Challenge`], or nothing if there is nothing to prove.
+    Challenge = 50,
+    /// Body: [`Prove`]. Reply: [`Proven`].
+    Prove = 51,
+    /// First of a session for a child that is about to be forked: the child inherits the connection. Body: [`Join`], of the parent's session. Reply: [`Welcome`], without a
+    /// descriptor.
+    Fork = 52,
+    /// The child has claimed that session. Who it is, the kernel tells. No reply.
+    Claim = 53,
     /// First of a further connection of a session: an object whose bytes come as a frozen file. Body: [`Join`], then [`Create`]. Reply: [`Granted`].
-    Freeze = 50,
+    Freeze = 60,
     /// Asks for the file of a frozen object. Body: [`Of`]. Reply: its descriptor.
-    Fetch = 51,
+    Fetch = 61,
 }
 
 impl Request {
-    pub(crate) const ALL: [Request; 25] = [
+    pub(crate) const ALL: [Request; 29] = [
         Request::Attach,
         Request::Join,
         Request::Leave,
@@ -111,6 +121,10 @@ impl Request {
         Request::CreateWithin,
         Request::Take,
         Request::GiveBack,
+        Request::Challenge,
+        Request::Prove,
+        Request::Fork,
+        Request::Claim,
         Request::Freeze,
         Request::Fetch,
     ];
@@ -166,6 +180,28 @@ pub(crate) struct Join {
     pub(crate) token: u64,
     pub(crate) session: u32,
     pub(crate) reserved: u32,
+}
+
+/// A number of the broker's that goes into the proof of a client.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Challenge {
+    pub(crate) nonce: Nonce,
+}
+
+/// What a client proves that it knows the authkey with. See `control/authkey.rs`.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Prove {
+    pub(crate) nonce: Nonce,
+    pub(crate) proof: Proof,
+}
+
+/// The same of the broker.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Proven {
+    pub(crate) proof: Proof,
 }
 
 /// A request for an object. Text is cut by the sender.

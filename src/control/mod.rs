@@ -1,8 +1,9 @@
 //! The control channel: what is said over the socket, and how.
 //!
-//! [`message`] has the numbers and layouts, [`connection`] the client's blocking end, [`create`] what both ends do to make an object, [`call`] the bodies of
+//! [`authkey`] is what lets a client in, [`message`] has the numbers and layouts, [`connection`] the client's blocking end, [`create`] what both ends do to make an object, [`call`] the bodies of
 //! calls. The broker's end is its event loop.
 
+pub(crate) mod authkey;
 pub(crate) mod call;
 pub(crate) mod connection;
 pub(crate) mod create;

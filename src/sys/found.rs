@@ -1,8 +1,8 @@
 //! What stands where something of ours belongs: looked at before it is used, never followed. Anybody may have put it there.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -56,6 +56,16 @@ pub(crate) fn check(path: &Path, found: &Metadata, kind: Kind, owner: u32, kept:
     };
     Err(Error::new(ErrorKind::Refused, format!("{} {wrong}", path.display()))
         .help("somebody may have put it there: look at it, then remove it, or use another place or name"))
+}
+
+/// Opens a file that this user alone can read. A link to it may be its name.
+pub(crate) fn open_private(path: &Path) -> Result<File> {
+    let failed = |error| Error::os(format!("open {}", path.display()), error);
+    // Whatever else stands there, opening it neither waits nor does anything.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    let there = file.metadata().map_err(failed)?;
+    check(path, &there, Kind::File, user(), ANY).map(|()| file)
 }
 
 fn kind_of(found: &Metadata) -> &'static str {

@@ -1,14 +1,14 @@
 //! Which broker is meant.
 
 use clap::Args;
-use sharehold::Manager;
+use sharehold::{ErrorKind, Manager};
 
 use crate::failure::Failure;
 
 /// The broker as the only argument of a command.
 #[derive(Args)]
 pub(crate) struct Broker {
-    /// Name of the broker; not needed if only one runs.
+    /// Name of the broker, with its directory if it is another user's; not needed if only one runs.
     name: Option<String>,
 }
 
@@ -27,8 +27,7 @@ pub(crate) fn name_or_only(given: Option<&str>) -> Result<String, Failure> {
     if let Some(name) = given {
         return Ok(name.to_owned());
     }
-    let (running, dead): (Vec<_>, Vec<_>) =
-        sharehold::brokers().into_iter().partition(|name| Manager::connect(name).is_ok());
+    let (running, dead): (Vec<_>, Vec<_>) = sharehold::brokers().into_iter().partition(|name| is_running(name));
     match (&running[..], &dead[..]) {
         ([only], _) | ([], [only]) => Ok(only.clone()),
         ([], []) => Err(Failure::new(
@@ -44,4 +43,10 @@ pub(crate) fn name_or_only(given: Option<&str>) -> Result<String, Failure> {
             "say which one is meant, by its name",
         )),
     }
+}
+
+/// Whether somebody answers, also if it is with a refusal.
+fn is_running(name: &str) -> bool {
+    let kind = Manager::connect(name).err().map(|error| error.kind());
+    !matches!(kind, Some(ErrorKind::BrokerNotFound | ErrorKind::BrokerGone))
 }

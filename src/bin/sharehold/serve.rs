@@ -1,10 +1,11 @@
 //! `sharehold serve`: a broker in the foreground.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use sharehold::{Backing, Broker};
+use sharehold::{Authkey, Backing, Broker};
 
 use crate::failure::Failure;
 use crate::{size, user};
@@ -49,6 +50,10 @@ pub(crate) struct Serve {
     /// Let another user's processes attach too: a number or a name; may be given more than once.
     #[arg(long, value_name = "USER", value_parser = user::parse)]
     allow_uid: Vec<u32>,
+    /// Ask clients for the key in this file, which nobody else may read [default: the file that
+    /// SHAREHOLD_AUTHKEY_FILE names, if it does].
+    #[arg(long, value_name = "FILE")]
+    authkey_file: Option<PathBuf>,
     /// Let debuggers trace this process.
     #[arg(long)]
     debuggable: bool,
@@ -80,6 +85,10 @@ impl Serve {
         }
         for uid in self.allow_uid {
             broker = broker.allow_uid(uid);
+        }
+        let named = || std::env::var_os("SHAREHOLD_AUTHKEY_FILE").filter(|file| !file.is_empty()).map(PathBuf::from);
+        if let Some(file) = self.authkey_file.or_else(named) {
+            broker = broker.authkey(Authkey::from_file(file)?);
         }
         if self.debuggable {
             broker = broker.debuggable();

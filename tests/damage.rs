@@ -405,11 +405,16 @@ fn a_damaged_structure_lock_keeps_no_broker_from_starting() {
     let manager = served.manager();
     let value = manager.value(7_u64).expect("room");
     let region = Region::of(&served.name);
-    served.kill();
-    // Session 1, of generation 1.
-    region.write(72, 2 | 1 << 13);
-    served.again();
-    eventually("it is taken over", || manager.stats().is_ok());
+    // Session 1, of generation 1; and the next broker itself.
+    for (word, generation) in [(2 | 1 << 13, None), (1 | 1 << 13, Some(0))] {
+        served.kill();
+        region.write(72, word);
+        if let Some(generation) = generation {
+            region.write(region.sessions + 4, generation);
+        }
+        served.again();
+        eventually("it is taken over", || manager.stats().is_ok());
+    }
     assert_eq!(manager.object_info(value.id()).expect("alive").proxies(), 1);
 }
 

@@ -14,8 +14,10 @@ use crate::sync::{Owner, RobustLock};
 /// Takes the lock, from a dead broker if need be.
 pub(super) fn hold(session: &Session) -> Result<()> {
     let word = &session.region().header().structure;
-    // At once, not after the slice that a waiter sleeps first. Nobody but a broker takes it: any other owner is damage.
-    let is_over = |owner: &Owner| owner.session() != SessionIndex::BROKER.0 || session.is_dead(*owner);
+    // At once, not after the slice that a waiter sleeps first. Nobody but a broker takes it, and this one has not yet: any other owner is damage.
+    let is_over = |owner: &Owner| {
+        owner.session() != SessionIndex::BROKER.0 || *owner == session.owner() || session.is_dead(*owner)
+    };
     if let Some(owner) = RobustLock::new(word).owner().filter(is_over) {
         RobustLock::new(word).take_from(owner, false);
     }

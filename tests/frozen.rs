@@ -16,7 +16,7 @@ fn perform_role() {
     let Some((role, arguments)) = role() else { return };
     match role.as_str() {
         "serve" => {
-            let mut broker = Broker::builder().name(&arguments[0]).capacity(16 << 20).objects(1000);
+            let mut broker = Broker::builder().name(&arguments[0]).capacity(16 << 20).objects(1000).debuggable();
             if arguments[1] == "segment" {
                 broker = broker.backing(Backing::Segment);
             }

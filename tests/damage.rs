@@ -669,6 +669,32 @@ fn a_segment_that_was_cut_off_is_found_before_it_is_touched() {
     running.stop().expect("in order");
 }
 
+/// Cuts the file of a region off while its broker sleeps, which touches nothing then. It has its length again in the end, also if the test fails: the proxies that are dropped
+/// after it touch it.
+struct Cut<'a>(&'a File, u64);
+
+impl<'a> Cut<'a> {
+    fn off(region: &'a Region, broker: u32, len: u64) -> Self {
+        let whole = region.file.metadata().expect("there").len();
+        let is_asleep = || {
+            let threads = std::fs::read_dir(format!("/proc/{broker}/task")).expect("it lives").flatten();
+            let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+            stats.filter_map(|stat| Some(stat.rsplit_once(") ")?.1.starts_with('S'))).all(|sleeps| sleeps)
+        };
+        eventually("it sleeps", || is_asleep() && is_asleep());
+        region.file.set_len(len).expect("cut");
+        Self(&region.file, whole)
+    }
+}
+
+impl Drop for Cut<'_> {
+    fn drop(&mut self) {
+        if self.0.metadata().is_ok_and(|now| now.len() < self.1) {
+            let _ = self.0.set_len(self.1);
+        }
+    }
+}
+
 /// Whoever may write a segment may cut it off at any time, which no seal prevents.
 #[test]
 fn a_segment_that_is_cut_off_under_its_broker_loses_what_lay_behind_the_cut_and_nothing_else() {
@@ -681,7 +707,7 @@ fn a_segment_that_is_cut_off_under_its_broker_loses_what_lay_behind_the_cut_and_
     manager.publish("small", &small).expect("published");
     manager.publish("large", &large).expect("published");
     let broker = manager.stats().expect("stats").broker_pid;
-    region.file.set_len(region.heap + (1 << 20)).expect("cut");
+    let _cut = Cut::off(&region, broker, region.heap + (1 << 20));
     // The broker gives it its length again before it does anything else.
     let findings = check(&served.name).expect("checked").findings;
     assert!(
@@ -706,13 +732,14 @@ fn a_broker_whose_tables_were_cut_off_says_so_and_ends_in_order() {
         let mut served = Served::start("lost", "segment");
         let (manager, region) = (served.manager(), Region::of(&served.name));
         let value = manager.value(1_u8).expect("room");
-        region.file.set_len(len).expect("cut");
+        let broker = manager.stats().expect("stats").broker_pid;
+        let cut = Cut::off(&region, broker, len);
         assert_eq!(manager.value(2_u8).expect_err("lost").kind(), ErrorKind::BrokerGone, "{len}");
         let broker = served.take();
         assert_eq!(broker.hear(), "Damaged");
         broker.end();
         // What the file has again is zero.
-        drop((value, manager));
+        drop((cut, value, manager));
         served.serve("segment");
         assert_eq!(served.manager().number_of_objects().expect("ours"), 0);
     }

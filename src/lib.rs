@@ -56,7 +56,7 @@ pub use client::{
 pub use control::authkey::Authkey;
 pub use error::{Cause, Error, ErrorKind, Place, RemoteError, Result};
 pub use object::{
-    Archivable, Archive, Array, CallScope, Canceller, Datum, Kind, Object, Proxy, ReadGuard, Shareable, Ticket,
+    Archivable, Archive, Array, CallScope, Canceller, Datum, Frozen, Kind, Object, Proxy, ReadGuard, Shareable, Ticket,
     TicketOptions, Value, Weak, WriteGuard,
 };
 pub use region::{Backing, ObjectId};

@@ -142,8 +142,9 @@ impl Server {
         Ok(welcome(token, index, generation))
     }
 
-    pub(super) fn join(&mut self, key: u64, asked: &Asked) -> Result<Vec<u8>> {
-        let join: Join = message::fixed(asked.body())?;
+    /// Makes a connection one of the session that it says.
+    pub(super) fn join(&mut self, key: u64, body: &[u8]) -> Result<SessionIndex> {
+        let join: Join = message::fixed(body)?;
         let index = SessionIndex(join.session as u16);
         let attached = self.sessions.get_mut(&index).filter(|attached| attached.token == join.token);
         let attached = attached.ok_or_else(|| message::protocol("there is no such session to join"))?;
@@ -157,7 +158,7 @@ impl Server {
         attached.connections += 1;
         let connection = self.connections.get_mut(&key);
         connection.ok_or_else(|| message::protocol("the connection has gone"))?.session = Some(index);
-        Ok(Vec::new())
+        Ok(index)
     }
 
     /// Gives back all that a session held. Its number is free for another when the process has left in order or is gone: what has not left may go on counting in its row.

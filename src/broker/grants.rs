@@ -1,5 +1,7 @@
 //! The books of the heap and of the slots: what is granted to whom. Private memory; what clients may write is only believed where it can do no harm.
 
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::facts::Facts;
@@ -10,6 +12,7 @@ use crate::object::Kind;
 use crate::region::layout::{FILLED, MAX_OBJECTS, PAGE, Slot};
 use crate::region::{ObjectId, Offset, Region, SessionIndex, SlotIndex};
 use crate::sync::atomic::Ordering;
+use crate::sys::process;
 use crate::table::refs::{Refs, State};
 use crate::table::types::{TypeRecord, Types};
 use crate::table::words::Words;
@@ -38,6 +41,8 @@ enum Content {
     Bytes(Extent),
     /// An object of a class.
     Hosted(ObjectId),
+    /// An object whose bytes are in a file of their own.
+    Frozen(ObjectId),
 }
 
 pub(super) struct Grants {
@@ -49,6 +54,8 @@ pub(super) struct Grants {
     facts: Facts,
     types: Types,
     free_slots: Vec<SlotIndex>,
+    /// The files of frozen objects.
+    files: HashMap<ObjectId, OwnedFd>,
     /// Hosted objects whose slots were freed, to be dropped by the host.
     buried: Vec<ObjectId>,
     /// Whether memory was freed since the heap was last cooled.
@@ -66,6 +73,7 @@ impl Grants {
             contents: Vec::new(),
             facts: Facts::default(),
             free_slots: Vec::new(),
+            files: HashMap::new(),
             buried: Vec::new(),
             may_cool: false,
             lost: false,
@@ -90,7 +98,10 @@ impl Grants {
                 continue;
             };
             types.begin_use(words.type_index);
-            if words.kind == Kind::Hosted as u32 {
+            if words.kind == Kind::Frozen as u32 {
+                // Its file was the dead broker's.
+                contents[index.0 as usize] = Content::Frozen(ObjectId::new(index, words.generation));
+            } else if words.kind == Kind::Hosted as u32 {
                 contents[index.0 as usize] = Content::Hosted(ObjectId::new(index, words.generation));
             } else if let Some(extent) = extent_of(&region, &words) {
                 extents.push((extent, index));
@@ -104,7 +115,8 @@ impl Grants {
         for (start, len) in region.resident_heap() {
             heap.set_present(Extent { start, len: len.min(heap.capacity().saturating_sub(start)) });
         }
-        Self { region, heap, contents, facts, types, free_slots, buried: Vec::new(), may_cool: true, lost: false }
+        let (files, buried) = (HashMap::new(), Vec::new());
+        Self { region, heap, contents, facts, types, free_slots, files, buried, may_cool: true, lost: false }
     }
 
     /// How many slots have ever been used.
@@ -144,7 +156,8 @@ impl Grants {
         };
         let type_index = self.types.intern(&self.region, record)?;
         let index = self.free_slot()?;
-        let extent = match self.allocate(create.len, create.align) {
+        let len = if kind == Kind::Frozen { 0 } else { create.len };
+        let extent = match self.allocate(len, create.align) {
             Ok(extent) => extent,
             Err(error) => {
                 self.free_slots.push(index);
@@ -168,11 +181,37 @@ impl Grants {
         self.contents[index.0 as usize] = match extent {
             Some(extent) => Content::Bytes(extent),
             None if kind == Kind::Hosted => Content::Hosted(id),
+            None if kind == Kind::Frozen => Content::Frozen(id),
             None => Content::Nothing,
         };
         region.header().granted.fetch_add(1, Ordering::Relaxed);
         let granted = Granted { object: id.to_bits(), refs: refs.0, offset, warm: u64::from(warm) };
         Ok((granted, Pending { slot: index, refs }))
+    }
+
+    /// Grants an object whose bytes are in a file, which is kept for those who ask for it.
+    pub(super) fn create_frozen(
+        &mut self,
+        create: &Create,
+        file: OwnedFd,
+        to: SessionIndex,
+    ) -> Result<(Granted, Pending)> {
+        let most = process::descriptor_limit() / 2;
+        if self.files.len() as u64 >= most || !process::has_descriptors() {
+            return Err(Error::new(
+                ErrorKind::TableFull,
+                format!("the broker has descriptors for {most} frozen objects and no more"),
+            )
+            .help("free some, or raise the limit of open files of the broker: `ulimit -n`"));
+        }
+        let (granted, pending) = self.create(create, to)?;
+        self.files.insert(ObjectId::from_bits(granted.object), file);
+        Ok((granted, pending))
+    }
+
+    /// The file of a frozen object.
+    pub(super) fn file(&self, id: ObjectId) -> Option<BorrowedFd<'_>> {
+        self.files.get(&id).map(AsFd::as_fd)
     }
 
     /// Whether an object of this size would have room if there were no other.
@@ -356,6 +395,7 @@ impl Grants {
                 self.may_cool |= extent.len >= PAGE;
             }
             Content::Hosted(id) => self.buried.push(id),
+            Content::Frozen(id) => drop(self.files.remove(&id)),
         }
         if in_order {
             slot.refs.store(refs.free().0, Ordering::Release);

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -197,7 +198,7 @@ impl Host {
     }
 
     /// Has hosted objects dropped whose slots were freed: by another thread, since their destructors are the user's and may take long.
-    fn bury(&self, buried: &[ObjectId]) {
+    pub(super) fn bury(&self, buried: &[ObjectId]) {
         let mut dead = self.remove(buried);
         dead.retain(|hosted| hosted.class.needs_drop);
         if !dead.is_empty() {
@@ -472,6 +473,11 @@ impl Link for Inside {
         }
     }
 
+    fn fetch(&self, object: ObjectId) -> Result<OwnedFd> {
+        let gone = || Error::new(ErrorKind::BrokerGone, "the broker of this object has ended");
+        self.0.upgrade().ok_or_else(gone)?.fetch(object)
+    }
+
     fn keep(&self, object: ObjectId, snapshot: &[u8]) -> Result<()> {
         // Without a host nothing outlives anything.
         self.0.upgrade().map_or(Ok(()), |host| host.keep(&*host.find(object)?, snapshot))
@@ -492,6 +498,11 @@ impl Link for Inside {
 
 /// The broker as a channel for methods that create objects.
 impl Channel for Host {
+    fn freeze(&self, create: &Create, file: OwnedFd, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let (granted, _) = Host::freeze(self, create, file, SessionIndex::BROKER)?;
+        read(bytemuck::bytes_of(&granted))
+    }
+
     fn call_with(
         &self,
         request: Request,

@@ -1,6 +1,7 @@
 //! Clients that send what no client of this library sends. Each gets an error or loses its own connection, with a line in the log, and harms nobody else.
 
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
@@ -21,7 +22,8 @@ use crate::error::ErrorKind;
 use crate::object::{Kind, Proxy};
 use crate::region::Rights;
 use crate::region::layout::{FINGERPRINT, VERSION};
-use crate::sys::place;
+use crate::sys::frozen::Frozen;
+use crate::sys::{place, socket};
 
 /// A class whose one method takes a number.
 #[derive(Debug)]
@@ -320,6 +322,7 @@ fn a_session_that_only_reads_gets_no_more_whatever_it_says() {
                 Request::Attach
                     | Request::Join
                     | Request::HandBack
+                    | Request::Freeze
                     | Request::Challenge
                     | Request::Prove
                     | Request::Fork
@@ -347,6 +350,60 @@ fn a_session_that_only_reads_gets_no_more_whatever_it_says() {
     let (mut other, _) = stage.session();
     assert_eq!(told(&mut other, take(object, 0)), Said::Failure(ErrorKind::Protocol));
     stage.check("after readers");
+}
+
+#[test]
+fn only_bytes_that_nobody_can_change_are_taken_for_frozen() {
+    let stage = Stage::new("frozen");
+    let (_first, join) = stage.session();
+    let (_reader, join_reader) = stage.session_of(Rights::Read);
+    let frozen = || Frozen::write("hostile", &[7; 64]).expect("frozen");
+    let open = || {
+        let fd = rustix::fs::memfd_create("hostile", rustix::fs::MemfdFlags::ALLOW_SEALING).expect("a memfd");
+        rustix::fs::ftruncate(&fd, 64).expect("sized");
+        fd
+    };
+    let tried = |join: &Join, kind: Kind, len: u64, file: Option<std::os::fd::OwnedFd>| {
+        let create = Create {
+            kind: kind as u32,
+            type_name: "u8".into(),
+            type_fingerprint: 1,
+            element_size: 1,
+            element_align: 1,
+            len,
+            align: 1,
+        };
+        let body = [bytemuck::bytes_of(join), &message::archive(&create).expect("small")].concat();
+        let bytes = message::request(Request::Freeze, 1, &body);
+        let mut stream = stage.connect();
+        match file {
+            Some(file) => {
+                let sent = socket::send_some_with(&stream, &bytes, file.as_fd()).expect("sent");
+                ask(&mut stream, &bytes[sent..])
+            }
+            None => ask(&mut stream, &bytes),
+        }
+    };
+    let files = || {
+        std::fs::read_dir("/proc/self/fd").expect("descriptors").flatten().filter(|entry| {
+            std::fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().contains("memfd:hostile"))
+        })
+    };
+    assert_eq!(tried(&join, Kind::Frozen, 64, Some(open())), Said::Failure(ErrorKind::Refused));
+    assert_eq!(tried(&join, Kind::Frozen, 65, Some(frozen())), Said::Failure(ErrorKind::Refused));
+    assert_eq!(tried(&join, Kind::Array, 64, Some(frozen())), Said::Failure(ErrorKind::InvalidArgument));
+    assert_eq!(tried(&join, Kind::Frozen, 64, None), Said::Failure(ErrorKind::Protocol));
+    assert_eq!(tried(&join_reader, Kind::Frozen, 64, Some(frozen())), Said::Failure(ErrorKind::ReadOnly));
+    let nobody = Join { token: join.token ^ 1, ..join };
+    assert_eq!(tried(&nobody, Kind::Frozen, 64, Some(frozen())), Said::Failure(ErrorKind::Protocol));
+    // Granted, and never claimed: the connection is closed.
+    assert_eq!(tried(&join, Kind::Frozen, 64, Some(frozen())), Said::Reply);
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while files().count() > 0 {
+        assert!(std::time::Instant::now() < until, "a file that came is kept open");
+        std::thread::yield_now();
+    }
+    stage.check("after what was not frozen");
 }
 
 #[test]

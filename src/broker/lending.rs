@@ -60,6 +60,11 @@ impl Server {
         Ok(Vec::new())
     }
 
+    /// An error for a session that only reads.
+    pub(super) fn check_changes(&self, index: SessionIndex) -> Result<()> {
+        if only_reads(&self.sessions, index) { Err(refused()) } else { Ok(()) }
+    }
+
     fn check_reads(&self, index: SessionIndex) -> Result<()> {
         let what = "this session counts its references itself";
         only_reads(&self.sessions, index).then_some(()).ok_or_else(|| message::protocol(what))

@@ -13,6 +13,7 @@ use crate::control::message::Request;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Something to do for the loop.
+#[expect(clippy::large_enum_variant, reason = "there are few at a time, and they are moved twice")]
 pub(super) enum Errand {
     /// A thread gives a connection back.
     Back { key: u64, connection: Connection, left: Left },

@@ -4,7 +4,7 @@
 //! those want from the loop, [`collect`] finds cycles. [`grants`] has the books, [`facts`] what each slot is known to say, [`patrol`] compares the region with both.
 //!
 //! Who comes: [`door`] lets connections in, [`gate`] asks them for the authkey, [`attached`] are the processes with a session, [`forked`] their children, [`lending`] counts
-//! for those that only read. What they ask: [`directory`] has the names, [`room`] the line of those who wait for room, [`expiry`] ends tickets at their time. Who dies:
+//! for those that only read. What they ask: [`directory`] has the names, [`freezer`] passes on what is frozen, [`room`] the line of those who wait for room, [`expiry`] ends tickets at their time. Who dies:
 //! [`sweep`] is the end of a session; [`adopt`] takes over what a dead broker has left, [`handback`] gets it from its clients, [`structure`] keeps others out.
 //!
 //! [`child`] is the way in which a program becomes the broker of another.
@@ -22,6 +22,7 @@ mod door;
 mod expiry;
 mod facts;
 mod forked;
+mod freezer;
 mod gate;
 mod grants;
 mod handback;

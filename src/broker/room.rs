@@ -52,6 +52,9 @@ impl Server {
         if create.kind == Kind::Hosted as u32 {
             return Err(Error::new(ErrorKind::InvalidArgument, "a hosted object is created by its class"));
         }
+        if create.kind == Kind::Frozen as u32 {
+            return Err(Error::new(ErrorKind::InvalidArgument, "a frozen object comes with its bytes"));
+        }
         let (granted, pending): (Granted, Pending) = self.host.grant(create, session)?;
         if let Some(connection) = self.connections.get_mut(&key) {
             connection.pending = Some(pending);

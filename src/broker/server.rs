@@ -284,7 +284,7 @@ impl Server {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         self.host.settle(connection);
         let (session, pid) = (connection.session, connection.peer.pid);
-        if asked.request != Request::HandBack {
+        if !matches!(asked.request, Request::HandBack | Request::Freeze) {
             // Nobody has asked for it.
             connection.descriptor = None;
         }
@@ -293,7 +293,8 @@ impl Server {
             (Request::Challenge, None) => self.challenge(key),
             (Request::Prove, None) => self.prove(key, asked.body()),
             (Request::Attach, None) => return self.attach(key, asked),
-            (Request::Join, None) => self.join(key, asked),
+            (Request::Join, None) => self.join(key, asked.body()).map(|_| Vec::new()),
+            (Request::Freeze, None) => self.freeze(key, asked.body()),
             (Request::HandBack, None) => self.take_hand_back(key, asked),
             (Request::Fork, None) => self.prepare_child(key, asked.body()),
             (
@@ -302,13 +303,15 @@ impl Server {
                 | Request::HandBack
                 | Request::Challenge
                 | Request::Prove
-                | Request::Fork,
+                | Request::Fork
+                | Request::Freeze,
                 Some(_),
             ) => Err(message::protocol("this connection is attached already")),
             (_, None) => Err(message::protocol("the first message of a connection is attach, join or hand-back")),
             (request, Some(session)) if !request.only_reads() && lending::only_reads(&self.sessions, session) => {
                 Err(lending::refused())
             }
+            (Request::Fetch, Some(_)) => return self.fetch(key, asked),
             (Request::Claim, Some(session)) => return self.complete_child(key, session),
             (Request::Take, Some(session)) => self.lend(session, asked.body()),
             (Request::GiveBack, Some(session)) => self.take_in(session, asked.body()),
@@ -437,7 +440,7 @@ impl Server {
         }
     }
 
-    fn send(&mut self, key: u64, bytes: &[u8]) {
+    pub(super) fn send(&mut self, key: u64, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         if let Err(error) = connection.send(bytes) {
             return self.close(key, Some(&error.to_string()));

@@ -93,8 +93,9 @@ fn hear(stream: &mut UnixStream) -> Option<Vec<u8>> {
 fn descriptors_that_nobody_asked_for_are_closed_whatever_they_came_with() {
     let stage = Stage::new();
     let something = File::open("/dev/null").expect("there");
-    let has_answer =
-        |request| !matches!(request, Request::Leave | Request::Deadline | Request::Returned | Request::Wait);
+    let has_answer = |request| {
+        !matches!(request, Request::Leave | Request::Deadline | Request::Returned | Request::Wait | Request::Claim)
+    };
     // A session that others join: a fault on its first connection would end it.
     let (_first, join) = stage.attached(0);
     // One is as many as a message may bring; two have room where one is meant; of more the system cuts some off, and closes them.

@@ -6,15 +6,19 @@ use raw_sync::Timeout;
 use raw_sync::locks::LockImpl;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::region::SessionIndex;
 use crate::session::Session;
-use crate::sync::RobustLock;
 use crate::sync::robust::RobustMutex;
+use crate::sync::{Owner, RobustLock};
 
 /// Takes the lock, from a dead broker if need be.
 pub(super) fn hold(session: &Session) -> Result<()> {
     let word = &session.region().header().structure;
-    // At once, not after the slice that a waiter sleeps first.
-    if let Some(owner) = RobustLock::new(word).owner().filter(|owner| session.is_dead(*owner)) {
+    // At once, not after the slice that a waiter sleeps first. Nobody but a broker takes it, and this one has not yet: any other owner is damage.
+    let is_over = |owner: &Owner| {
+        owner.session() != SessionIndex::BROKER.0 || *owner == session.owner() || session.is_dead(*owner)
+    };
+    if let Some(owner) = RobustLock::new(word).owner().filter(is_over) {
         RobustLock::new(word).take_from(owner, false);
     }
     let mutex = RobustMutex::new(word, session.owner(), |owner| session.is_dead(owner));

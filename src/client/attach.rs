@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Weak};
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 use super::{fork, watch};
 use crate::broker::child::BrokerChild;
 use crate::control::authkey::Login;
-use crate::control::message::{self, At, Attach, GiveBack, HandBack, Join, Request, Take, Welcome};
+use crate::control::message::{self, At, Attach, Create, GiveBack, HandBack, Join, Of, Request, Take, Welcome};
 use crate::control::{Channel, Connection, PATIENCE, call};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::scope;
@@ -65,6 +66,21 @@ impl Channel for Connections {
         read: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
         self.ask(request, &[body], Some(patience), read)
+    }
+
+    fn freeze(&self, create: &Create, file: OwnedFd, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let create = message::archive(create)?;
+        let mut connection = self.open()?;
+        let join = self.join();
+        let body = [bytemuck::bytes_of(&join), &create];
+        let answer = connection.call_sending(Request::Freeze, &body, file.as_fd(), Some(PATIENCE));
+        answer.map_err(|error| self.refused(error)).and_then(read)?;
+        // Each of these needs a new one, so they are not collected.
+        let mut idle = self.state().idle.lock();
+        if idle.is_empty() {
+            idle.push(connection);
+        }
+        Ok(())
     }
 
     fn child_pid(&self) -> Option<u32> {
@@ -195,6 +211,15 @@ impl Connections {
         if let Some(connection) = self.state().idle.lock().pop() {
             return Ok(connection);
         }
+        let mut connection = self.open()?;
+        let patience = patience.map_or(PATIENCE, |patience| patience.min(PATIENCE));
+        let joined = connection.call(Request::Join, &[bytemuck::bytes_of(&self.join())], Some(patience)).map(|_| ());
+        joined.map_err(|error| self.refused(error))?;
+        Ok(connection)
+    }
+
+    /// A new connection, which has yet to say of which session it is.
+    fn open(&self) -> Result<Connection> {
         // Seen from a session, a broker that is not found, or that has another region, is one that has gone.
         let gone = |error: Error| match error.kind() {
             ErrorKind::BrokerNotFound => gone(&self.name),
@@ -204,18 +229,25 @@ impl Connections {
         if !self.is_connected() {
             self.reconnect().map_err(gone)?;
         }
-        let mut connection = Connection::open(&self.place).map_err(gone)?;
+        Connection::open(&self.place).map_err(gone)
+    }
+
+    /// What a further connection says of itself.
+    fn join(&self) -> Join {
         // Relaxed: a token that is too old is refused.
-        let token = self.state().token.load(Ordering::Relaxed);
-        let join = Join { token, session: u32::from(self.state().session.0), reserved: 0 };
-        let patience = patience.map_or(PATIENCE, |patience| patience.min(PATIENCE));
-        let joined = connection.call(Request::Join, &[bytemuck::bytes_of(&join)], Some(patience)).map(|_| ());
-        joined.map_err(|error| match error.kind() {
-            ErrorKind::Protocol => Error::new(ErrorKind::BrokerGone, "the broker has ended this session")
-                .help("connect again; what was held by this session is lost"),
+        let state = self.state();
+        Join { token: state.token.load(Ordering::Relaxed), session: u32::from(state.session.0), reserved: 0 }
+    }
+
+    /// What it means if that is not believed.
+    fn refused(&self, error: Error) -> Error {
+        match error.kind() {
+            ErrorKind::Protocol => {
+                Error::new(ErrorKind::BrokerGone, format!("the broker '{}' has ended this session", self.name))
+                    .help("connect again; what was held by this session is lost")
+            }
             _ => error,
-        })?;
-        Ok(connection)
+        }
     }
 
     /// Takes the session to the broker that has followed the dead one, and the region with it. Does nothing while the broker is there.
@@ -309,6 +341,15 @@ impl Link for Line {
         let (index, serial) = ticket.map_or((0, 0), |place| (place.index, place.serial));
         let take = Take { object: object.to_bits(), index, serial, has_ticket: u64::from(ticket.is_some()) };
         self.0.ask(Request::Take, &[bytemuck::bytes_of(&take)], Some(PATIENCE), |_| Ok(()))
+    }
+
+    fn fetch(&self, object: ObjectId) -> Result<OwnedFd> {
+        let mut connection = self.0.connection(Some(PATIENCE))?;
+        let of = Of { object: object.to_bits() };
+        let (_, file) = connection.call_with(Request::Fetch, &[bytemuck::bytes_of(&of)], Some(PATIENCE))?;
+        let file = file.ok_or_else(|| message::protocol("the broker sent no file"));
+        self.0.state().idle.lock().push(connection);
+        file
     }
 
     fn give_back(&self, object: ObjectId, count: u64) -> Result<()> {

@@ -21,7 +21,7 @@ use crate::object::archive::archive_fingerprint;
 use crate::object::payload::{self, Payload, slot_of};
 use crate::object::schema::short_name;
 use crate::object::value::copy_words;
-use crate::object::{Archivable, Archive, Array, Kind, Object, Proxy, Shareable, Ticket, Value, transit};
+use crate::object::{Archivable, Archive, Array, Frozen, Kind, Object, Proxy, Shareable, Ticket, Value, transit};
 use crate::region::layout::SEALED;
 use crate::region::{ObjectId, Rights};
 use crate::session::{Ask, Hold, Session};
@@ -328,6 +328,15 @@ impl Manager {
         fill: impl FnOnce(&mut [T]) -> Result<(), E>,
     ) -> Result<Array<T>, E> {
         create::array(&self.session, &*self.channel, len, align, self.room, fill)
+    }
+
+    /// Shares a copy of a slice that nobody can change any more, also not a process that writes what is not its own: see [`Frozen`]. An array is frozen as it is by
+    /// `manager.freeze(array.sealed()?)`, or under a guard by `manager.freeze(&array.read()?)`.
+    ///
+    /// # Errors
+    /// `RegionFull` if the system has no memory; `TableFull` if the broker has no descriptor or no slot for it; `BrokerGone`.
+    pub fn freeze<T: Shareable>(&self, elements: &[T]) -> Result<Frozen<T>> {
+        create::frozen(&self.session, &*self.channel, elements)
     }
 
     /// Shares an immutable archive of a value.

@@ -131,8 +131,12 @@ impl Connection {
         patience: Option<Duration>,
     ) -> Result<&[u8]> {
         let request = self.write(kind, body, patience)?;
-        let sent = socket::send_some_with(&self.stream, &self.sent, descriptor).map_err(broken)?;
-        socket::send_all(&self.stream, &self.sent[sent..]).map_err(broken)?;
+        let sent = socket::send_some_with(&self.stream, &self.sent, descriptor)
+            .and_then(|sent| socket::send_all(&self.stream, &self.sent[sent..]));
+        if let Err(error) = sent {
+            self.received.clear();
+            return Err(self.last_words().unwrap_or_else(|| broken(error)));
+        }
         self.receive(kind, request).map(|(body, _)| body)
     }
 
@@ -162,8 +166,8 @@ impl Connection {
                     _ => Err(message::protocol("a reply of another kind came")),
                 };
             }
-            // Only the reply to the first request of a session brings a descriptor.
-            let received = if kind == Request::Attach {
+            // Only the replies to these bring a descriptor.
+            let received = if matches!(kind, Request::Attach | Request::Fetch) {
                 let mut chunk = [0; 1024];
                 let (received, came) = socket::receive_some_with(&self.stream, &mut chunk).map_err(broken)?;
                 fd = came.or(fd);

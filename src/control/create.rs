@@ -1,5 +1,6 @@
 //! Objects: asked for through a channel, counted, claimed, and filled.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,12 +8,12 @@ use super::message::{self, Create, CreateWithin, Granted, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::payload::{Payload, damaged, slot_of};
 use crate::object::proxy::sealed::Typed;
-use crate::object::{Array, Kind, Shareable};
+use crate::object::{Array, Frozen, Kind, Shareable};
 use crate::region::layout::{FILLED, PAGE, TYPE_NAME_BYTES};
 use crate::region::{ObjectId, Offset};
 use crate::session::{Hold, Session};
 use crate::sync::atomic::Ordering;
-use crate::sys::clock;
+use crate::sys::{self, clock};
 use crate::table::refs::Refs;
 
 /// How long a request that the broker answers at once may take. It is over only if the broker is stopped.
@@ -38,6 +39,9 @@ pub(crate) trait Channel: Send + Sync {
         })?;
         Ok(answer)
     }
+
+    /// Asks for an object whose bytes are in a file that nobody can change, which goes along. Otherwise as [`Channel::call_with`].
+    fn freeze(&self, create: &Create, file: OwnedFd, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
 
     /// Starts the broker again, if this process started it and it has died.
     fn restart(&self) -> Result<()> {
@@ -122,7 +126,11 @@ fn create_once(session: &Arc<Session>, channel: &dyn Channel, create: &Create, r
         slot_of(&hold)?.flags.fetch_or(FILLED, Ordering::Relaxed);
         return Ok(Created { hold, place, len: create.len });
     }
-    Err(Error::new(ErrorKind::BrokerGone, "the broker withdrew what it had granted"))
+    Err(withdrawn())
+}
+
+fn withdrawn() -> Error {
+    Error::new(ErrorKind::BrokerGone, "the broker withdrew what it had granted")
 }
 
 /// Creates an array that `fill` writes in place.
@@ -146,6 +154,27 @@ pub(crate) fn array<T: Shareable, E: From<Error>>(
     // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
     fill(unsafe { place.slice_mut() })?;
     Ok(<Array<T> as Typed>::of(created.hold)?)
+}
+
+/// Creates an object whose bytes nobody can change.
+pub(crate) fn frozen<T: Shareable>(session: &Arc<Session>, channel: &dyn Channel, elements: &[T]) -> Result<Frozen<T>> {
+    session.check_ours()?;
+    session.check_writes("create objects")?;
+    let bytes: &[u8] = bytemuck::try_cast_slice(elements).map_err(|error| {
+        Error::new(ErrorKind::InvalidArgument, format!("elements of {} have no bytes: {error}", T::type_name()))
+    })?;
+    let create = of::<T>(Kind::Frozen, bytes.len() as u64, 1);
+    let file = sys::frozen::Frozen::write(&format!("sharehold-frozen:{}", session.broker_name()), bytes)?;
+    let mine = file.try_clone().map_err(|error| Error::os("keep a descriptor", error))?;
+    let mut claimed = None;
+    channel.freeze(&create, file, &mut |answer| {
+        let granted: Granted = message::fixed(answer)?;
+        claimed = Hold::claim(session, ObjectId::from_bits(granted.object), Refs(granted.refs))?;
+        Ok(())
+    })?;
+    let hold = claimed.ok_or_else(withdrawn)?;
+    let _mapped = session.keep_frozen(hold.id(), mine)?;
+    <Frozen<T> as Typed>::of(hold)
 }
 
 /// Creates a sealed array of bytes.

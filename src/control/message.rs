@@ -90,10 +90,14 @@ pub(crate) enum Request {
     Fork = 52,
     /// The child has claimed that session. Who it is, the kernel tells. No reply.
     Claim = 53,
+    /// First of a further connection of a session: an object whose bytes come as a frozen file. Body: [`Join`], then [`Create`]. Reply: [`Granted`].
+    Freeze = 60,
+    /// Asks for the file of a frozen object. Body: [`Of`]. Reply: its descriptor.
+    Fetch = 61,
 }
 
 impl Request {
-    pub(crate) const ALL: [Request; 27] = [
+    pub(crate) const ALL: [Request; 29] = [
         Request::Attach,
         Request::Join,
         Request::Leave,
@@ -121,11 +125,13 @@ impl Request {
         Request::Prove,
         Request::Fork,
         Request::Claim,
+        Request::Freeze,
+        Request::Fetch,
     ];
 
     /// Whether a session that only reads may ask it.
     pub(crate) fn only_reads(self) -> bool {
-        matches!(self, Self::Take | Self::GiveBack | Self::Wait | Self::Usage | Self::Leave)
+        matches!(self, Self::Take | Self::GiveBack | Self::Fetch | Self::Wait | Self::Usage | Self::Leave)
     }
 
     /// Whether it runs code of a class, which may take any time: such a connection is served by a thread of its own.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::proxy::sealed::Typed as _;
 use super::proxy::{Object, Proxy};
 use super::transit::Reference;
-use super::{Archivable, Archive, Array, Shareable, Value};
+use super::{Archivable, Archive, Array, Frozen, Shareable, Value};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A value of no declared type: what [`List`](crate::List), [`Dict`](crate::Dict) and [`Namespace`](crate::Namespace) hold.
@@ -209,6 +209,7 @@ from_proxy! {
     Value<T> [T: Shareable];
     Array<T> [T: Shareable];
     Archive<T> [T: Archivable];
+    Frozen<T> [T: Shareable];
 }
 
 impl From<usize> for Datum {

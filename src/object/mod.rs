@@ -1,4 +1,4 @@
-//! What users hold: proxies of values, arrays, archives and hosted objects, and tickets to send them.
+//! What users hold: proxies of values, arrays, archives, frozen and hosted objects, and tickets to send them.
 //!
 //! [`schema`] says which types may lie in the region, [`payload`] is the only file that turns bytes of it into references, [`transit`] sends
 //! references through calls.
@@ -6,6 +6,7 @@
 pub(crate) mod archive;
 pub(crate) mod array;
 pub(crate) mod datum;
+pub(crate) mod frozen;
 pub(crate) mod guard;
 pub(crate) mod payload;
 pub(crate) mod proxy;
@@ -18,6 +19,7 @@ pub(crate) mod value;
 pub use archive::{Archivable, Archive};
 pub use array::Array;
 pub use datum::Datum;
+pub use frozen::Frozen;
 pub use guard::{ReadGuard, WriteGuard};
 pub use proxy::{Kind, Object, Proxy, Weak};
 pub use schema::Shareable;

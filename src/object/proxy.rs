@@ -11,7 +11,7 @@ use super::payload::slot_of;
 use super::ticket::{Ticket, TicketOptions};
 use super::transit;
 use crate::error::{Error, ErrorKind, Result};
-use crate::region::layout::HOSTED;
+use crate::region::layout::{FROZEN, HOSTED};
 use crate::region::{ObjectId, Region};
 use crate::session::{Ask, Hold, Session};
 use crate::sync::atomic::Ordering;
@@ -32,11 +32,15 @@ pub enum Kind {
     Archive = 3,
     /// An object of a class, in the broker: its methods are called.
     Hosted = HOSTED,
+    /// Many plain values that the kernel keeps from being changed.
+    Frozen = FROZEN,
 }
 
 impl Kind {
     pub(crate) fn from_number(number: u32) -> Option<Self> {
-        [Kind::Value, Kind::Array, Kind::Archive, Kind::Hosted].into_iter().find(|kind| *kind as u32 == number)
+        [Kind::Value, Kind::Array, Kind::Archive, Kind::Hosted, Kind::Frozen]
+            .into_iter()
+            .find(|kind| *kind as u32 == number)
     }
 }
 
@@ -47,6 +51,7 @@ impl fmt::Display for Kind {
             Kind::Array => "array",
             Kind::Archive => "archive",
             Kind::Hosted => "hosted",
+            Kind::Frozen => "frozen",
         })
     }
 }

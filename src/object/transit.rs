@@ -367,6 +367,7 @@ transits! {
     super::Value<T> [T: super::Shareable];
     super::Array<T> [T: super::Shareable];
     super::Archive<T> [T: super::Archivable];
+    super::Frozen<T> [T: super::Shareable];
 }
 
 #[cfg(test)]

@@ -262,6 +262,9 @@ pub(crate) const DAMAGED: u32 = 4;
 /// The number of the kind whose objects lie in the broker, not in the region: `object::Kind::Hosted`.
 pub(crate) const HOSTED: u32 = 4;
 
+/// The number of the kind whose bytes lie in a file of their own: `object::Kind::Frozen`.
+pub(crate) const FROZEN: u32 = 5;
+
 /// Covers every shared struct and constant of the layout.
 pub(crate) const FINGERPRINT: u64 = {
     let mut hash = fnv_number(FNV_BASIS, VERSION as usize);

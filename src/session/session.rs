@@ -1,24 +1,30 @@
 //! An attached process.
 
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64 as PrivateU64};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::Mutex;
 
 use super::takings::Takings;
 use super::tokens::Tokens;
 use crate::error::{Error, ErrorKind, Result};
-use crate::region::layout::{HOSTED, LANES};
+use crate::region::layout::{FROZEN, HOSTED, LANES};
 use crate::region::{Generation, ObjectId, Region, Rights, SessionIndex, SlotIndex};
 use crate::sync::Owner;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sys::fork::ForkToken;
+use crate::sys::frozen::Frozen;
 use crate::table::counting::SessionState;
 use crate::table::tickets::TicketPlace;
+use crate::table::words::Words;
 use crate::table::{Counting, sessions};
 
 /// A way to the broker, as far as the layers below the control channel need one. It ends with the session.
 pub(crate) trait Link: Send + Sync {
-    /// An object died that is to be given back soon: a large one, or a hosted one, which may hold others. One way; never waits.
+    /// An object died that is to be given back soon: a large one, a frozen one, whose file is open, or a hosted one, which may hold others. One way; never waits.
     fn returned(&self);
     /// A ticket expires at this time of the boot clock. One way.
     fn deadline(&self, at: u64);
@@ -38,6 +44,8 @@ pub(crate) trait Link: Send + Sync {
             format!("this session counts its references itself, also of object {object}"),
         ))
     }
+    /// The file of a frozen object, as the broker has it.
+    fn fetch(&self, object: ObjectId) -> Result<OwnedFd>;
     /// Has the broker count so many less.
     fn give_back(&self, _object: ObjectId, _count: u64) -> Result<()> {
         Ok(())
@@ -88,6 +96,8 @@ pub(crate) struct Session {
     pub(super) tokens: Tokens,
     /// Of a session that only reads: what it counts instead of its row.
     takings: Option<Takings>,
+    /// What this process has mapped of frozen objects.
+    frozen: Mutex<HashMap<ObjectId, Weak<Frozen>>>,
     /// Where this process last found a free ticket.
     pub(crate) ticket_hint: AtomicU32,
     link: OnceLock<Box<dyn Link>>,
@@ -118,6 +128,7 @@ impl Session {
             cells: AtomicPtr::new(cells.as_ptr()),
             token: ForkToken::of_this_process()?,
             lanes_taken: PrivateU64::new(0),
+            frozen: Mutex::default(),
             forking: AtomicU32::new(0),
             late: AtomicU32::new(0),
             is_new: AtomicBool::new(false),
@@ -209,6 +220,31 @@ impl Session {
             }
             takings.cell(id.slot())
         }))
+    }
+
+    /// The bytes of a frozen object that is held: mapped once a process, and only if nobody can change them.
+    ///
+    /// # Errors
+    /// `Lost`, if its broker has died and another has followed; `Refused`, `BrokerGone`.
+    pub(crate) fn frozen(&self, id: ObjectId) -> Result<Arc<Frozen>> {
+        self.check_ours()?;
+        let known = || self.frozen.lock().get(&id).and_then(Weak::upgrade);
+        if let Some(bytes) = known() {
+            return Ok(bytes);
+        }
+        let link =
+            self.link().ok_or_else(|| Error::new(ErrorKind::BrokerGone, "this session has no way to its broker"))?;
+        let file = link.fetch(id)?;
+        self.keep_frozen(id, file)
+    }
+
+    /// Maps the file of a frozen object.
+    pub(crate) fn keep_frozen(&self, id: ObjectId, file: OwnedFd) -> Result<Arc<Frozen>> {
+        let bytes = Arc::new(Frozen::map(file, Words::of(&self.region, id)?.len)?);
+        let mut all = self.frozen.lock();
+        all.retain(|_, bytes| bytes.strong_count() > 0);
+        all.insert(id, Arc::downgrade(&bytes));
+        Ok(bytes)
     }
 
     /// Whether what the cell of a slot says can be believed: it was not swept, and nobody but this process writes private ones.
@@ -322,10 +358,9 @@ impl Session {
             return self.link().map_or((), |link| takings.give_back(link, id));
         }
         let slot = id.slot();
-        let is_awaited = self
-            .region
-            .slot(slot)
-            .is_some_and(|slot| slot.len.load(Ordering::Relaxed) >= BIG || slot.kind.load(Ordering::Relaxed) == HOSTED);
+        let is_awaited = self.region.slot(slot).is_some_and(|slot| {
+            slot.len.load(Ordering::Relaxed) >= BIG || matches!(slot.kind.load(Ordering::Relaxed), HOSTED | FROZEN)
+        });
         if self.with_lane(|lane| self.counting().check(slot, lane))
             && (is_awaited || self.is_room_wanted())
             && let Some(link) = self.link()

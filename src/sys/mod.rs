@@ -4,6 +4,7 @@ pub(crate) mod claim;
 pub(crate) mod clock;
 pub(crate) mod fork;
 pub(crate) mod found;
+pub(crate) mod frozen;
 pub(crate) mod futex;
 pub(crate) mod memory;
 pub(crate) mod place;

@@ -76,6 +76,11 @@ pub(crate) fn has_descriptors() -> bool {
     rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).is_ok()
 }
 
+/// How many descriptors this process may have.
+pub(crate) fn descriptor_limit() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// Lets this process have as many descriptors as its hard limit allows: a broker needs two and more a client.
 pub(crate) fn raise_descriptor_limit() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);

@@ -5,7 +5,7 @@ use super::refs::{Refs, State};
 use super::sessions::{self, SessionRecord};
 use super::types::TypeRecord;
 use super::words::Words;
-use crate::region::layout::{DAMAGED, SEALED};
+use crate::region::layout::{DAMAGED, FROZEN, SEALED};
 use crate::region::{ObjectId, Region, SlotIndex};
 use crate::sync::atomic::Ordering;
 
@@ -114,8 +114,8 @@ pub(crate) fn findings(region: &Region, broker_is_alive: bool) -> Vec<String> {
         match refs.state() {
             State::Live => {
                 let (offset, len) = (slot.offset.load(Ordering::Relaxed), slot.len.load(Ordering::Relaxed));
-                // One without bytes, as a hosted object, lies nowhere.
-                if len > 0 {
+                // One without bytes, as a hosted object, lies nowhere, and a frozen one lies elsewhere.
+                if len > 0 && slot.kind.load(Ordering::Relaxed) != FROZEN {
                     extents.push((offset, len, id));
                     if region.payload(crate::region::Offset(offset), len).is_none() {
                         found.push(format!("object {id}: its {len} bytes at {offset} are not inside the heap"));

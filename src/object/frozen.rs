@@ -1,0 +1,74 @@
+//! Plain values that nobody can change, also not by writing what is not his.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use super::proxy::{Kind, expect_type, sealed};
+use super::schema::Shareable;
+use crate::error::{Error, ErrorKind, Result};
+use crate::region::{ObjectId, Region};
+use crate::session::Hold;
+use crate::sys::frozen::Frozen as Bytes;
+
+/// An immutable array whose bytes the kernel keeps from being written, by whatever process. Made by [`Manager::freeze`](crate::Manager::freeze).
+///
+/// A sealed [`Array`](crate::Array) is immutable as long as every attached process keeps to that. A frozen one is mapped for reading from a file that is sealed against writing, and whoever gets it looks at the seals
+/// himself: no reader has to trust a writer. It costs a descriptor in the broker, and a mapping in each process that reads it.
+///
+/// ```
+/// use sharehold::{Frozen, Manager, Proxy};
+///
+/// let manager = Manager::start()?;
+/// let primes = manager.freeze(&[2_u32, 3, 5, 7])?;
+/// let same: Frozen<u32> = manager.redeem(&primes.ticket()?)?;
+/// assert_eq!(same[3], 7);
+/// # Ok::<(), sharehold::Error>(())
+/// ```
+pub struct Frozen<T: Shareable> {
+    hold: Hold,
+    bytes: Arc<Bytes>,
+    elements: std::marker::PhantomData<T>,
+}
+
+impl<T: Shareable> Clone for Frozen<T> {
+    fn clone(&self) -> Self {
+        Self { hold: self.hold.clone(), bytes: Arc::clone(&self.bytes), elements: self.elements }
+    }
+}
+
+impl<T: Shareable> Deref for Frozen<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // `of` has checked that it can be.
+        bytemuck::try_cast_slice(self.bytes.bytes()).unwrap_or_default()
+    }
+}
+
+#[expect(private_interfaces, reason = "only this crate can call it")]
+impl<T: Shareable> sealed::Typed for Frozen<T> {
+    fn check(region: &Region, id: ObjectId) -> Result<()> {
+        expect_type(region, id, Kind::Frozen, T::FINGERPRINT, T::type_name)
+    }
+
+    fn of(hold: Hold) -> Result<Self> {
+        Self::check(hold.session().region(), hold.id())?;
+        let bytes = hold.session().frozen(hold.id())?;
+        if let Err(error) = bytemuck::try_cast_slice::<u8, T>(bytes.bytes()) {
+            let what = format!("object {} has {} bytes: {error}", hold.id(), bytes.bytes().len());
+            return Err(Error::new(ErrorKind::Damaged, what));
+        }
+        Ok(Self { hold, bytes, elements: std::marker::PhantomData })
+    }
+
+    fn hold(&self) -> &Hold {
+        &self.hold
+    }
+}
+
+impl<T: Shareable> fmt::Debug for Frozen<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frozen<{}>({}, {} elements)", T::type_name(), self.hold.id(), self.len())
+    }
+}

@@ -16,7 +16,10 @@ use crate::error::{Error, ErrorKind};
 use crate::sys::socket::{self, Peer};
 
 /// Connections that are let in before those that are in get their turn.
-const BATCH: usize = 8;
+const BATCH: usize = 4;
+/// How much longer than it took to let some in the door stays shut afterwards, so that those who are in have most of the loop's time, however many come; and how long at most.
+const REST: u32 = 20;
+const LONGEST_REST: Duration = Duration::from_millis(2);
 /// Most connections that have not attached or joined.
 const MOST_STRANGERS: usize = 256;
 /// How long a connection may take to attach or join.
@@ -138,8 +141,18 @@ impl Door {
 }
 
 impl Server {
-    /// Lets some in.
+    /// Lets some in, then shuts the door for a moment.
     pub(super) fn accept(&mut self) {
+        let started = Instant::now();
+        self.let_some_in();
+        if self.door.shut_until.is_none() && !self.sessions.is_empty() {
+            let now = Instant::now();
+            self.door.shut_until = Some(now + ((now - started) * REST).min(LONGEST_REST));
+            self.poller.remove(self.door.listener());
+        }
+    }
+
+    fn let_some_in(&mut self) {
         for _ in 0..BATCH {
             let stream = match self.door.let_in() {
                 Came::In(stream) => stream,

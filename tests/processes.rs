@@ -86,7 +86,6 @@ fn perform_role() {
             say(sharehold::redeem::<Value<Quote>>(&ticket)
                 .map_or_else(|error| error.to_string(), |_| "accepted".into()));
         }
-        "fork" => fork_and_tell(),
         "hammer_a_value" => {
             let value: Value<[u64; 8]> = sharehold::redeem(&parse(&arguments[0])).expect("redeemed");
             say("ready");
@@ -332,44 +331,4 @@ fn spent_expired_forged_foreign_and_malformed_tickets_are_told_apart() {
         assert_eq!(text.parse::<Ticket>().expect_err("refused").kind(), ErrorKind::TicketMalformed, "{text}");
     }
     assert!(manager.redeem::<Value<u64>>(&parse(&genuine)).is_ok(), "the genuine one is still good");
-}
-
-#[test]
-fn a_forked_child_does_not_touch_its_parents_counts() {
-    let actor = Actor::start("fork", &[]);
-    assert_eq!(actor.hear(), "child: Forked Forked Forked");
-    assert_eq!(actor.hear(), "parent: 2 proxies, value 6, 1 session besides the broker");
-    actor.end();
-}
-
-/// Forks in the middle of everything, as a user of `fork` does.
-#[expect(unsafe_code, reason = "there is no safe fork")]
-fn fork_and_tell() {
-    let manager = Manager::start().expect("started");
-    let value = manager.value(5_u8).expect("created");
-    let _second = value.clone();
-    // SAFETY: the child only uses what it inherited, and leaves by `_exit`.
-    let child = unsafe { libc::fork() };
-    assert!(child >= 0, "fork failed");
-    if child == 0 {
-        drop(value.clone());
-        let errors = [
-            value.set(9).expect_err("inert").kind(),
-            value.ticket().expect_err("inert").kind(),
-            manager.value(1_u8).expect_err("inert").kind(),
-        ];
-        say(format!("child: {:?} {:?} {:?}", errors[0], errors[1], errors[2]));
-        drop((value, _second, manager));
-        // SAFETY: ends the child without running what the parent registered.
-        unsafe { libc::_exit(0) };
-    }
-    let mut status = 0;
-    // SAFETY: waits for the child forked above; the pointer is to a local.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    assert_eq!(status, 0, "the child failed");
-    value.set(6).expect("the parent goes on");
-    let proxies = manager.debug_info().expect("info")[0].holders[0].proxies;
-    let sessions = manager.stats().expect("stats").sessions - 1;
-    let value = value.get().expect("read");
-    say(format!("parent: {proxies} proxies, value {value}, {sessions} session besides the broker"));
 }

@@ -21,6 +21,7 @@ use crate::sys::memory::Memory;
 use crate::sys::{place, process};
 use crate::table::audit::{Audited, audit};
 use crate::table::counting::SessionState;
+use crate::table::sessions::SessionRecord;
 use crate::table::tickets::LiveTicket;
 use crate::table::{names, sessions, tickets};
 
@@ -40,7 +41,10 @@ pub(super) struct Estate {
 pub(super) struct Living {
     pub(super) index: SessionIndex,
     pub(super) pid: u32,
-    pub(super) pidfd: OwnedFd,
+    /// `None` for a child that is just being forked.
+    pub(super) pidfd: Option<OwnedFd>,
+    /// The session of its parent in that case.
+    pub(super) parent: Option<SessionIndex>,
 }
 
 /// The segment that a dead broker of this name has left, if its objects may still be alive. One that is of no use is removed. The name is claimed, so no living
@@ -155,9 +159,8 @@ fn finish_slots(host: &Host) {
     host.take_back();
     let is_returned = |winner: SessionIndex, slot| {
         winner != SessionIndex::BROKER
-            && sessions::read(region, winner).is_some_and(|record| {
-                record.state == SessionState::Active && process::is_alive(record.pid, record.start)
-            })
+            && sessions::read(region, winner)
+                .is_some_and(|record| record.state == SessionState::Active && record.lives())
             && sessions::names(region, winner, slot)
     };
     let mut books = host.books();
@@ -188,12 +191,28 @@ fn part_sessions(host: &Host) -> Vec<Living> {
         // The descriptor first: if the process is the right one afterwards, the descriptor is of the right one too.
         let pidfd = process::pidfd(record.pid).ok();
         match pidfd.filter(|_| record.state == SessionState::Active && process::is_alive(record.pid, record.start)) {
-            Some(pidfd) => living.push(Living { index: record.index, pid: record.pid, pidfd }),
+            Some(pidfd) => {
+                living.push(Living { index: record.index, pid: record.pid, pidfd: Some(pidfd), parent: None });
+            }
+            // Its parent may be counting there, and the child may claim it at any moment.
+            None if let Some(parent) = parent_of(region, &record) => {
+                living.push(Living { index: record.index, pid: 0, pidfd: None, parent: Some(parent) });
+            }
             // What it was moving is audited with all the rest.
             None => drop(sweep(host, record.index)),
         }
     }
     living
+}
+
+/// The session of the living process that is about to fork the one that an entry is of.
+fn parent_of(region: &Region, record: &SessionRecord) -> Option<SessionIndex> {
+    let entry = region.session(record.index).filter(|_| record.state == SessionState::Active && record.pid == 0)?;
+    let parent = SessionIndex(u16::try_from(entry.parent.load(Ordering::Relaxed).checked_sub(1)?).ok()?);
+    let lives = sessions::read(region, parent)
+        .is_some_and(|parent| parent.pid != 0 && parent.state == SessionState::Active && parent.lives());
+    // Withdrawn by the same swap that it is claimed by: of one whose parent is gone nobody counts there.
+    (lives || sessions::withdraw(entry).is_err()).then_some(parent)
 }
 
 /// Gives up what the dead broker held. What restored objects hold is counted beside it by now, and stays.

@@ -17,7 +17,7 @@ use crate::control::message::Request;
 use crate::control::{call, message};
 use crate::error::{Error, ErrorKind};
 use crate::object::transit::Written;
-use crate::sys::socket;
+use crate::sys::{process, socket};
 
 /// Most threads that serve calls. More callers at the same time wait for each other.
 const MOST_THREADS: usize = 512;
@@ -184,7 +184,12 @@ impl Callers {
 /// Executes a call and sends what came of it. An error says what the client did wrong, or that it is gone.
 fn answer(host: &Arc<Host>, connection: &mut Connection, asked: &Asked) -> Result<(), String> {
     host.settle(connection);
-    let (bytes, fault) = match execute(host, asked.request, asked.id, asked.body()) {
+    let executed = execute(host, asked.request, asked.id, asked.body());
+    if !host.session().is_ours() {
+        // The method has forked, and this is the child: it has no caller, and nothing that it could go on with.
+        process::leave_child();
+    }
+    let (bytes, fault) = match executed {
         Ok(written) => {
             connection.issued = written.issued;
             (written.bytes, None)

@@ -13,6 +13,7 @@ use super::peer::Connection;
 use super::server::{LISTENER, Server};
 use crate::control::message;
 use crate::error::{Error, ErrorKind};
+use crate::sys::fork::ClosedInChild;
 use crate::sys::socket::{self, Peer};
 
 /// Connections that are let in before those that are in get their turn.
@@ -31,6 +32,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const SELDOM: Duration = Duration::from_secs(1);
 
 pub(super) struct Door {
+    _mark: ClosedInChild,
     listener: UnixListener,
     /// Connections of other users that were turned away since the last line about them, and when that was.
     foreign: (u64, Option<Instant>),
@@ -54,7 +56,14 @@ enum Came {
 
 impl Door {
     pub(super) fn new(listener: UnixListener) -> Self {
-        Self { listener, foreign: (0, None), reserve: spare(), strangers: VecDeque::new(), shut_until: None }
+        Self {
+            _mark: ClosedInChild::of(&listener),
+            listener,
+            foreign: (0, None),
+            reserve: spare(),
+            strangers: VecDeque::new(),
+            shut_until: None,
+        }
     }
 
     pub(super) fn listener(&self) -> &UnixListener {

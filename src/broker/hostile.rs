@@ -284,6 +284,30 @@ fn only_what_was_proven_on_a_connection_counts_on_it() {
 }
 
 #[test]
+fn who_has_no_session_forks_none_and_who_claims_none_gets_none() {
+    let stage = Stage::new("fork");
+    let (mut parent, join) = stage.session();
+    let fork = |join: &Join| message::request(Request::Fork, 1, bytemuck::bytes_of(join));
+    for wrong in [Join { token: join.token ^ 1, ..join }, Join { session: 0, ..join }, Join { session: 99, ..join }] {
+        assert_eq!(ask(&mut stage.connect(), &fork(&wrong)), Said::Failure(ErrorKind::Protocol), "{wrong:?}");
+    }
+    assert_eq!(ask(&mut parent, &fork(&join)), Said::Failure(ErrorKind::Protocol));
+    let (_, reader) = stage.session_of(Rights::Read);
+    assert_eq!(ask(&mut stage.connect(), &fork(&reader)), Said::Failure(ErrorKind::Protocol));
+    // Claimed by one that was not forked, before it has said so in the region, and twice: it is the sender's, as the kernel has it.
+    let (mut parent, join) = stage.session();
+    let mut child = stage.connect();
+    assert_eq!(ask(&mut child, &fork(&join)), Said::Reply);
+    let usage = message::request(Request::Usage, 1, &[]);
+    for stream in [&mut parent, &mut child] {
+        stream.write_all(&message::request(Request::Claim, 0, &[]).repeat(2)).expect("sent");
+        assert_eq!(ask(stream, &usage), Said::Reply);
+    }
+    drop((parent, child));
+    stage.check("after false forks");
+}
+
+#[test]
 fn a_session_that_only_reads_gets_no_more_whatever_it_says() {
     let stage = Stage::new("reader");
     let object = stage.healthy.id().to_bits();
@@ -293,7 +317,12 @@ fn a_session_that_only_reads_gets_no_more_whatever_it_says() {
         for request in Request::ALL {
             let is_first = matches!(
                 request,
-                Request::Attach | Request::Join | Request::HandBack | Request::Challenge | Request::Prove
+                Request::Attach
+                    | Request::Join
+                    | Request::HandBack
+                    | Request::Challenge
+                    | Request::Prove
+                    | Request::Fork
             );
             if request.only_reads() || is_first {
                 continue;

@@ -26,7 +26,9 @@ impl Server {
         self.mend_header();
         let known: Vec<SessionIndex> = self.sessions.keys().copied().collect();
         for index in known {
-            if self.sessions.get(&index).is_some_and(|attached| attached.entry.mend(&self.region, index)) {
+            // A child that is about to be forked writes into its entry itself.
+            let known = self.sessions.get(&index).filter(|attached| attached.pidfd.is_some());
+            if known.is_some_and(|attached| attached.entry.mend(&self.region, index)) {
                 self.found(format!("the entry of session {} was damaged and is mended", index.0));
             }
         }

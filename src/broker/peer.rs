@@ -11,6 +11,7 @@ use crate::control::authkey::Nonce;
 use crate::control::message::{Announced, HEAD, Head, LONGEST_BODY, Request, protocol};
 use crate::error::Result;
 use crate::region::SessionIndex;
+use crate::sys::fork::ClosedInChild;
 use crate::sys::socket::{self, Peer};
 use crate::table::tickets::LiveTicket;
 
@@ -18,6 +19,8 @@ use crate::table::tickets::LiveTicket;
 const MOST_UNREAD: usize = 1 << 20;
 
 pub(super) struct Connection {
+    /// Before the stream, so that it goes first.
+    _mark: ClosedInChild,
     /// Shared with those who end a call from outside.
     pub(super) stream: Arc<UnixStream>,
     pub(super) peer: Peer,
@@ -40,10 +43,15 @@ pub(super) struct Connection {
     pub(super) has_left: bool,
     /// Whether it waits for an answer that comes later: no client asks anything else meanwhile.
     pub(super) waits: bool,
+    /// Of a session for a child that has yet to claim it: who has sent what was read last.
+    pub(super) claimant: Option<Claimant>,
     received: Vec<u8>,
     spare: Vec<u8>,
     unsent: VecDeque<u8>,
 }
+
+/// The process that claims a session, once it has spoken.
+pub(super) type Claimant = Option<u32>;
 
 /// A request with its body.
 pub(super) struct Asked {
@@ -61,6 +69,7 @@ impl Asked {
 impl Connection {
     pub(super) fn new(stream: UnixStream, peer: Peer) -> Self {
         Self {
+            _mark: ClosedInChild::of(&stream),
             stream: Arc::new(stream),
             peer,
             session: None,
@@ -73,6 +82,7 @@ impl Connection {
             is_proven: false,
             has_left: false,
             waits: false,
+            claimant: None,
             received: Vec::new(),
             spare: Vec::new(),
             unsent: VecDeque::new(),
@@ -81,7 +91,13 @@ impl Connection {
 
     /// Reads what is there. `Ok(false)`: the other end has closed.
     pub(super) fn read(&mut self) -> io::Result<bool> {
-        let read = if self.session.is_some() { self.read_with(socket::receive_now) } else { self.read_first() };
+        let read = if self.claimant.is_some() {
+            self.read_claim()
+        } else if self.session.is_some() {
+            self.read_with(socket::receive_now)
+        } else {
+            self.read_first()
+        };
         match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
             other => other,
@@ -93,6 +109,15 @@ impl Connection {
         let mut chunk = [0; 256];
         let (count, descriptor) = socket::receive_now_with(&self.stream, &mut chunk)?;
         self.descriptor = descriptor.or(self.descriptor.take());
+        self.received.extend_from_slice(&chunk[..count]);
+        Ok(count > 0)
+    }
+
+    /// Reads, and notes who has sent it.
+    fn read_claim(&mut self) -> io::Result<bool> {
+        let mut chunk = [0; 256];
+        let (count, sender) = socket::receive_now_from(&self.stream, &mut chunk)?;
+        self.claimant = Some(sender);
         self.received.extend_from_slice(&chunk[..count]);
         Ok(count > 0)
     }

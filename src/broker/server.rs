@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::adopt::{self, Estate, Living};
 use super::callers::Callers;
 use super::config::Config;
+use super::directory::Waiting;
 use super::door::{self, Door};
 use super::gate::{self, Gate};
 use super::host::Host;
@@ -21,13 +22,13 @@ use super::room::Line;
 use super::structure;
 use super::sweep::sweep;
 use crate::class::ClassTable;
-use crate::control::message::{self, At, Attach, HandBack, HeapUse, Join, Named, Publish, Request, Welcome};
+use crate::control::message::{self, At, Attach, HandBack, HeapUse, Join, Request, Welcome};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::transit::Written;
 use crate::region::constants::Constants;
 use crate::region::layout::{BrokerState, FINGERPRINT, Map, VERSION};
 use crate::region::region::check_layout;
-use crate::region::{Backing, Generation, ObjectId, Region, Rights, SessionIndex, SlotIndex};
+use crate::region::{Backing, Generation, Region, Rights, SessionIndex, SlotIndex};
 use crate::session::Session;
 use crate::sync::atomic::Ordering;
 use crate::sys::claim::Claim;
@@ -36,13 +37,13 @@ use crate::sys::poller::{Poller, Ready};
 use crate::sys::{clock, place, process, socket};
 use crate::table::counting::SessionState;
 use crate::table::tickets::LiveTicket;
-use crate::table::{names, sessions, tickets};
+use crate::table::{sessions, tickets};
 
 pub(super) const LISTENER: u64 = 0;
 const STOP: u64 = 1;
 const BELL: u64 = 2;
 /// Keys of sessions' pidfds start here; keys of connections go from 3 up and never come near.
-const PIDFDS: u64 = 1 << 48;
+pub(super) const PIDFDS: u64 = 1 << 48;
 
 /// The longest that the loop sleeps without a look: no time that somebody has asked for is too large for the system.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
@@ -53,15 +54,18 @@ const MOST_SESSIONS: usize = 64;
 
 /// An attached process, as the broker privately knows it.
 pub(super) struct Attached {
-    /// Its pidfd; readable when it ends.
-    pidfd: OwnedFd,
-    token: u64,
-    pid: u32,
+    /// Its pidfd; readable when it ends. `None` for one that is about to be forked and has not said yet who it is.
+    pub(super) pidfd: Option<OwnedFd>,
+    pub(super) token: u64,
+    /// Of one that is about to be forked its parent's.
+    pub(super) pid: u32,
+    /// The session that it was forked from, while its own ends with its connection alone: see `forked.rs`.
+    pub(super) parent: Option<SessionIndex>,
     /// False for one that has outlived another broker and has not come back yet.
-    is_connected: bool,
+    pub(super) is_connected: bool,
     /// What its entry in the region says.
     pub(super) entry: sessions::Entry,
-    connections: usize,
+    pub(super) connections: usize,
 }
 
 /// Why a session has ended that is over for good.
@@ -88,14 +92,6 @@ struct Expecting {
     held: Vec<(u64, Asked)>,
 }
 
-/// A client that waits for a name.
-struct Waiting {
-    name: String,
-    connection: u64,
-    request: u64,
-    until: Option<Instant>,
-}
-
 pub(super) struct Server {
     pub(super) region: Arc<Region>,
     /// The broker is a session like any other.
@@ -114,8 +110,8 @@ pub(super) struct Server {
     pub(super) next_key: u64,
     pub(super) sessions: HashMap<SessionIndex, Attached>,
     /// Sessions that have ended before their processes: those may go on counting, so the numbers are not given to others yet.
-    retired: HashMap<SessionIndex, Attached>,
-    waiting: Vec<Waiting>,
+    pub(super) retired: HashMap<SessionIndex, Attached>,
+    pub(super) waiting: Vec<Waiting>,
     expecting: Option<Expecting>,
     /// Clients that wait for room.
     pub(super) line: Line,
@@ -196,10 +192,13 @@ impl Server {
 
     /// Begins to serve what was taken over, or made.
     fn settle(&mut self, living: Vec<Living>, busy: Vec<SlotIndex>, replies: Vec<LiveTicket>) -> Result<()> {
-        for Living { index, pid, pidfd } in living {
-            self.poller.add(&pidfd, PIDFDS + u64::from(index.0))?;
+        for Living { index, pid, pidfd, parent } in living {
+            if let Some(pidfd) = &pidfd {
+                self.poller.add(pidfd, PIDFDS + u64::from(index.0))?;
+            }
             let Some(entry) = self.region.session(index).map(sessions::Entry::of) else { continue };
-            let attached = Attached { pidfd, token: random()?, pid, is_connected: false, entry, connections: 0 };
+            let attached =
+                Attached { pidfd, token: random()?, pid, parent, is_connected: false, entry, connections: 0 };
             self.sessions.insert(index, attached);
         }
         self.look_again(&busy);
@@ -339,13 +338,21 @@ impl Server {
             (Request::Attach, None) => return self.attach(key, asked),
             (Request::Join, None) => self.join(key, asked),
             (Request::HandBack, None) => self.take_hand_back(key, asked),
-            (Request::Attach | Request::Join | Request::HandBack | Request::Challenge | Request::Prove, Some(_)) => {
-                Err(message::protocol("this connection is attached already"))
-            }
+            (Request::Fork, None) => self.prepare_child(key, asked.body()),
+            (
+                Request::Attach
+                | Request::Join
+                | Request::HandBack
+                | Request::Challenge
+                | Request::Prove
+                | Request::Fork,
+                Some(_),
+            ) => Err(message::protocol("this connection is attached already")),
             (_, None) => Err(message::protocol("the first message of a connection is attach, join or hand-back")),
             (request, Some(session)) if !request.only_reads() && lending::only_reads(&self.sessions, session) => {
                 Err(lending::refused())
             }
+            (Request::Claim, Some(session)) => return self.complete_child(key, session),
             (Request::Take, Some(session)) => self.lend(session, asked.body()),
             (Request::GiveBack, Some(session)) => self.take_in(session, asked.body()),
             (Request::Leave, Some(_)) => {
@@ -469,6 +476,24 @@ impl Server {
         }
     }
 
+    /// A number for one more session of a process.
+    pub(super) fn free_session(&self, pid: u32) -> Result<SessionIndex> {
+        let its = self.sessions.values().chain(self.retired.values()).filter(|other| other.pid == pid).count();
+        if its >= MOST_SESSIONS {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!("process {pid} has {its} sessions already, and can't have more"),
+            )
+            .help("a process needs one session: clone its manager"));
+        }
+        let most = self.region.capacities().sessions as u16;
+        let is_taken = |index: &SessionIndex| self.sessions.contains_key(index) || self.retired.contains_key(index);
+        (1..most).map(SessionIndex).find(|index| !is_taken(index)).ok_or_else(|| {
+            Error::new(ErrorKind::TableFull, format!("all {most} sessions are in use"))
+                .help("end processes, or start the broker with more sessions")
+        })
+    }
+
     fn enter(&mut self, key: u64, body: &[u8]) -> Result<Welcome> {
         let attach: Attach = message::fixed(body)?;
         check_layout(attach.version, attach.fingerprint).map_err(|_| {
@@ -488,22 +513,9 @@ impl Server {
         };
         // A newcomer reads the header next.
         self.mend_header();
-        let most = self.region.capacities().sessions as u16;
-        let is_taken = |index: &SessionIndex| self.sessions.contains_key(index) || self.retired.contains_key(index);
-        let index = (1..most).map(SessionIndex).find(|index| !is_taken(index)).ok_or_else(|| {
-            Error::new(ErrorKind::TableFull, format!("all {most} sessions are in use"))
-                .help("end processes, or start the broker with more sessions")
-        })?;
+        let peer = self.connections.get(&key).ok_or_else(|| message::protocol("the connection has gone"))?.peer;
+        let index = self.free_session(peer.pid)?;
         let connection = self.connections.get_mut(&key).ok_or_else(|| message::protocol("the connection has gone"))?;
-        let peer = connection.peer;
-        let its = self.sessions.values().chain(self.retired.values()).filter(|other| other.pid == peer.pid).count();
-        if its >= MOST_SESSIONS {
-            return Err(Error::new(
-                ErrorKind::Refused,
-                format!("process {} has {its} sessions already, and can't have more", peer.pid),
-            )
-            .help("a process needs one session: clone its manager"));
-        }
         let entry =
             self.region.session(index).ok_or_else(|| Error::new(ErrorKind::Damaged, "the session table is cut off"))?;
         self.region.reserve_row(index)?;
@@ -524,8 +536,16 @@ impl Server {
         connection.session = Some(index);
         connection.is_first = true;
         let entry = sessions::Entry::of(entry);
-        self.sessions
-            .insert(index, Attached { pidfd, token, pid: peer.pid, is_connected: true, entry, connections: 1 });
+        let attached = Attached {
+            pidfd: Some(pidfd),
+            token,
+            pid: peer.pid,
+            parent: None,
+            is_connected: true,
+            entry,
+            connections: 1,
+        };
+        self.sessions.insert(index, attached);
         tracing::debug!(session = index.0, pid = peer.pid, "attached");
         Ok(welcome(token, index, generation))
     }
@@ -542,6 +562,7 @@ impl Server {
             self.adopt(descriptor.ok_or_else(not_yet)?)?;
         }
         let index = SessionIndex(back.session as u16);
+        self.recognise(index, pid);
         let is_known = sessions::read(&self.region, index).is_some_and(|record| record.generation.0 == back.generation);
         let attached =
             self.sessions.get_mut(&index).filter(|attached| is_known && attached.pid == pid && !attached.is_connected);
@@ -617,62 +638,6 @@ impl Server {
         let connection = self.connections.get_mut(&key);
         connection.ok_or_else(|| message::protocol("the connection has gone"))?.session = Some(index);
         Ok(Vec::new())
-    }
-
-    fn publish(&mut self, body: &[u8], publisher: u32) -> Result<Vec<u8>> {
-        let publish: Publish = message::unarchive(body)?;
-        names::check_name(&publish.name)?;
-        let taken = names::find(&self.region, &publish.name).filter(|_| publish.replace);
-        let object = ObjectId::from_bits(publish.object);
-        self.session.with_lane(|lane| {
-            if let Some(taken) = &taken {
-                // The new object is pinned only after the old entry is gone: for a moment nobody finds the name.
-                names::remove(&self.region, lane, taken);
-            }
-            names::insert(&self.region, lane, &publish.name, object, publisher)
-        })?;
-        self.host.take_back();
-        self.wake_waiting(&publish.name);
-        Ok(Vec::new())
-    }
-
-    fn unpublish(&mut self, body: &[u8]) -> Result<Vec<u8>> {
-        let named: Named = message::unarchive(body)?;
-        let found = names::find(&self.region, &named.name)
-            .ok_or_else(|| Error::new(ErrorKind::NameNotFound, format!("nothing is published as '{}'", named.name)))?;
-        self.session.with_lane(|lane| names::remove(&self.region, lane, &found));
-        self.host.take_back();
-        Ok(Vec::new())
-    }
-
-    /// Whether the name is there already; if not, the client is told later.
-    fn wait(&mut self, key: u64, asked: &Asked) -> Result<bool> {
-        let named: Named = message::unarchive(asked.body())?;
-        names::check_name(&named.name)?;
-        if names::find(&self.region, &named.name).is_some() {
-            return Ok(true);
-        }
-        let until = Instant::now().checked_add(Duration::from_millis(named.millis));
-        self.waiting.push(Waiting { name: named.name, connection: key, request: asked.id, until });
-        Ok(false)
-    }
-
-    fn wake_waiting(&mut self, name: &str) {
-        for waiting in self.waiting.extract_if(.., |waiting| waiting.name == name).collect::<Vec<_>>() {
-            self.answer_late(waiting.connection, &message::reply(Request::Wait, waiting.request, &[]));
-        }
-    }
-
-    fn expire_waiting(&mut self) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        let now = Instant::now();
-        let over = |waiting: &mut Waiting| waiting.until.is_some_and(|until| until <= now);
-        for waiting in self.waiting.extract_if(.., over).collect::<Vec<_>>() {
-            let error = Error::new(ErrorKind::Timeout, format!("nothing was published as '{}' in time", waiting.name));
-            self.answer_late(waiting.connection, &message::failure(waiting.request, &error));
-        }
     }
 
     fn let_wait(&mut self, key: u64) {
@@ -809,9 +774,8 @@ impl Server {
         // It may have died before it could tell of a ticket's deadline.
         self.note_deadlines();
         tracing::debug!(session = index.0, pid = attached.pid, why, ?audited, took = ?started.elapsed(), "a session has ended");
-        if why == LEFT || process::has_ended(&attached.pidfd) {
-            return self.poller.remove(&attached.pidfd);
-        }
+        self.end_children(index);
+        let Some(attached) = self.outlives(index, attached, why == LEFT) else { return };
         if let Some(entry) = self.region.session(index) {
             sessions::set_state(entry, attached.entry.generation(), SessionState::Dead);
         }
@@ -833,7 +797,7 @@ fn new_region(config: &Config) -> Result<Region> {
     Region::create(memory, &config.name, config.capacities, [random()?, random()?, random()?])
 }
 
-fn welcome(token: u64, index: SessionIndex, generation: Generation) -> Welcome {
+pub(super) fn welcome(token: u64, index: SessionIndex, generation: Generation) -> Welcome {
     Welcome {
         fingerprint: FINGERPRINT,
         token,
@@ -844,7 +808,7 @@ fn welcome(token: u64, index: SessionIndex, generation: Generation) -> Welcome {
     }
 }
 
-fn random() -> Result<u64> {
+pub(super) fn random() -> Result<u64> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| Error::os("get random bytes", error))?;

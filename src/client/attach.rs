@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::watch;
+use super::{fork, watch};
 use crate::broker::child::BrokerChild;
 use crate::control::authkey::Login;
 use crate::control::message::{self, At, Attach, GiveBack, HandBack, Join, Request, Take, Welcome};
@@ -21,14 +21,14 @@ use crate::region::region::check_layout;
 use crate::region::{Generation, ObjectId, Region, Rights, SessionIndex};
 use crate::session::{Ask, Link, Session};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sys::fork::ForkToken;
+use crate::sys::fork::{ForkToken, PerProcess};
 use crate::sys::place::Place;
 use crate::table::tickets::TicketPlace;
 
-type Sessions = HashMap<(PathBuf, Rights), (Weak<Session>, Arc<Connections>)>;
+pub(super) type Sessions = HashMap<(PathBuf, Rights), (Weak<Session>, Arc<Connections>)>;
 
 /// The sessions of this process by the sockets of their brokers and by rights: connecting twice gives the same one.
-static SESSIONS: LazyLock<Mutex<Sessions>> = LazyLock::new(Mutex::default);
+pub(super) static SESSIONS: LazyLock<PerProcess<Mutex<Sessions>>> = LazyLock::new(|| PerProcess::new(Mutex::default()));
 
 /// The connections of a session. A call takes one out and puts it back, so that no two threads share one; after an error it is not put back.
 pub(super) struct Connections {
@@ -36,10 +36,15 @@ pub(super) struct Connections {
     place: Place,
     login: Login,
     region: Arc<Region>,
-    session: SessionIndex,
-    generation: Generation,
     rights: Rights,
     fork: ForkToken,
+    state: PerProcess<State>,
+}
+
+/// What a forked child has another one of.
+pub(super) struct State {
+    pub(super) session: SessionIndex,
+    pub(super) generation: Generation,
     /// Proves to the broker that a further connection is of this session. Another broker gives another.
     token: AtomicU64,
     /// The session ends when it is closed, unless the broker has ended. `None` once the session has left.
@@ -63,11 +68,11 @@ impl Channel for Connections {
     }
 
     fn child_pid(&self) -> Option<u32> {
-        self.child.lock().as_ref().map(BrokerChild::pid)
+        self.state().child.lock().as_ref().map(BrokerChild::pid)
     }
 
     fn restart(&self) -> Result<()> {
-        let mut child = self.child.lock();
+        let mut child = self.state().child.lock();
         let dead = child.as_mut().ok_or_else(|| {
             Error::new(ErrorKind::InvalidArgument, format!("the broker '{}' was started by another process", self.name))
                 .help("start it again there: its clients find it by themselves")
@@ -82,7 +87,52 @@ impl Channel for Connections {
     }
 }
 
+impl State {
+    /// Of a session with this first connection; `None` for one that can't be had.
+    pub(super) fn new(session: SessionIndex, generation: Generation, token: u64, first: Option<Connection>) -> Self {
+        Self {
+            session,
+            generation,
+            token: AtomicU64::new(token),
+            first: Mutex::new(first),
+            reconnecting: Mutex::default(),
+            idle: Mutex::default(),
+            child: Mutex::default(),
+        }
+    }
+
+    /// Of the first connection.
+    pub(super) fn stream(&self) -> Option<Arc<UnixStream>> {
+        self.first.lock().as_ref().map(|first| Arc::clone(first.stream()))
+    }
+}
+
 impl Connections {
+    fn state(&self) -> &State {
+        self.state.get()
+    }
+
+    /// Has the broker prepare a session for a child that is about to be forked.
+    pub(super) fn prepare_child(&self, patience: Duration) -> Result<State> {
+        let state = self.state();
+        let mut first = Connection::open(&self.place)?;
+        let parent =
+            Join { token: state.token.load(Ordering::Relaxed), session: u32::from(state.session.0), reserved: 0 };
+        let welcome: Welcome =
+            message::fixed(first.call(Request::Fork, &[bytemuck::bytes_of(&parent)], Some(patience))?)?;
+        let session = u16::try_from(welcome.session).map_err(|_| message::protocol("a session number is too large"))?;
+        Ok(State::new(SessionIndex(session), Generation(welcome.generation), welcome.token, Some(first)))
+    }
+
+    /// In a forked child, before it has threads: has this state from now on. `is_claimed`: it has the session that the state is of.
+    pub(super) fn become_child(&self, state: Box<State>, is_claimed: bool) {
+        self.state.renew(state);
+        if is_claimed {
+            self.fork.renew();
+            self.tell(Request::Claim, &[]);
+        }
+    }
+
     /// Asks, and reads the answer before anything else goes over the connection: the next request tells the broker that it has arrived.
     fn ask<R>(
         &self,
@@ -108,7 +158,7 @@ impl Connections {
             Err(_) if limits.is_cancelled() => (Err(scope::cancelled()), false),
             Err(error) if error.kind() == ErrorKind::BrokerGone => {
                 // So are the others.
-                self.idle.lock().clear();
+                self.state().idle.lock().clear();
                 (Err(error), false)
             }
             // An answer came, so the connection is in order; after these, none did, or nobody knows to what.
@@ -120,7 +170,7 @@ impl Connections {
         drop(watched);
         // One that was cancelled at the last moment is closed already.
         if whole && !limits.is_cancelled() {
-            self.idle.lock().push(connection);
+            self.state().idle.lock().push(connection);
         }
         answer
     }
@@ -130,7 +180,7 @@ impl Connections {
         if !self.fork.is_ours() {
             return;
         }
-        let told = self.first.lock().as_ref().map_or(Ok(()), |first| first.tell(request, body));
+        let told = self.state().first.lock().as_ref().map_or(Ok(()), |first| first.tell(request, body));
         if let Err(error) = told {
             tracing::debug!(%error, "the broker could not be told");
         }
@@ -142,7 +192,7 @@ impl Connections {
             return Err(Error::new(ErrorKind::Forked, "this manager was inherited through fork and does nothing here")
                 .help("connect in the child"));
         }
-        if let Some(connection) = self.idle.lock().pop() {
+        if let Some(connection) = self.state().idle.lock().pop() {
             return Ok(connection);
         }
         // Seen from a session, a broker that is not found, or that has another region, is one that has gone.
@@ -156,8 +206,8 @@ impl Connections {
         }
         let mut connection = Connection::open(&self.place).map_err(gone)?;
         // Relaxed: a token that is too old is refused.
-        let token = self.token.load(Ordering::Relaxed);
-        let join = Join { token, session: u32::from(self.session.0), reserved: 0 };
+        let token = self.state().token.load(Ordering::Relaxed);
+        let join = Join { token, session: u32::from(self.state().session.0), reserved: 0 };
         let patience = patience.map_or(PATIENCE, |patience| patience.min(PATIENCE));
         let joined = connection.call(Request::Join, &[bytemuck::bytes_of(&join)], Some(patience)).map(|_| ());
         joined.map_err(|error| match error.kind() {
@@ -173,12 +223,12 @@ impl Connections {
     /// # Errors
     /// `BrokerNotFound` if none is there yet, `BrokerGone` if it ends again; `Refused` if the new one has another region.
     pub(super) fn reconnect(&self) -> Result<()> {
-        let _alone = self.reconnecting.lock();
+        let _alone = self.state().reconnecting.lock();
         if self.is_connected() {
             return Ok(());
         }
         let has_left = || Error::new(ErrorKind::BrokerGone, "this session has left its broker");
-        if self.first.lock().is_none() {
+        if self.state().first.lock().is_none() {
             return Err(has_left());
         }
         let mut connection = Connection::log_in(&self.place, &self.login, PATIENCE)?;
@@ -186,8 +236,8 @@ impl Connections {
             fingerprint: FINGERPRINT,
             region_id: self.region.header().region_id.load(Ordering::Relaxed),
             version: VERSION,
-            session: u32::from(self.session.0),
-            generation: self.generation.0,
+            session: u32::from(self.state().session.0),
+            generation: self.state().generation.0,
             rights: self.rights as u32,
         };
         let body = [bytemuck::bytes_of(&back)];
@@ -197,9 +247,9 @@ impl Connections {
             Rights::Read => connection.call(Request::HandBack, &body, Some(PATIENCE))?,
         };
         let welcome: Welcome = message::fixed(answer)?;
-        self.token.store(welcome.token, Ordering::Relaxed);
-        self.idle.lock().clear();
-        match &mut *self.first.lock() {
+        self.state().token.store(welcome.token, Ordering::Relaxed);
+        self.state().idle.lock().clear();
+        match &mut *self.state().first.lock() {
             Some(first) => *first = connection,
             None => return Err(has_left()),
         }
@@ -209,31 +259,31 @@ impl Connections {
 
     /// The connection whose end is the session's or the broker's.
     pub(super) fn first_stream(&self) -> Option<Arc<UnixStream>> {
-        self.first.lock().as_ref().map(|first| Arc::clone(first.stream()))
+        self.state().stream()
     }
 
     /// Whether the broker is still there: its death closes the first connection at once, and it never speaks there unasked.
     pub(super) fn is_connected(&self) -> bool {
-        self.first.lock().as_ref().is_some_and(|first| !first.is_closed())
+        self.state().first.lock().as_ref().is_some_and(|first| !first.is_closed())
     }
 
     pub(super) fn set_child(&self, child: BrokerChild) {
-        *self.child.lock() = Some(child);
+        *self.state().child.lock() = Some(child);
     }
 
     /// Leaves in order: says so on every connection, then ends the broker if it is a child.
     fn leave(&self) {
         // A forked child shares the descriptors: what it says would be said for its parent.
         if !self.fork.is_ours() {
-            std::mem::forget(self.child.lock().take());
+            std::mem::forget(self.state().child.lock().take());
             return;
         }
-        for connection in self.idle.lock().drain(..).chain(self.first.lock().take()) {
+        for connection in self.state().idle.lock().drain(..).chain(self.state().first.lock().take()) {
             let _ = connection.tell(Request::Leave, &[]);
             // Wakes the thread that watches it.
             let _ = connection.stream().shutdown(Shutdown::Both);
         }
-        drop(self.child.lock().take());
+        drop(self.state().child.lock().take());
     }
 }
 
@@ -247,6 +297,12 @@ impl Link for Line {
 
     fn deadline(&self, at: u64) {
         self.0.tell(Request::Deadline, bytemuck::bytes_of(&At { boot_nanos: at }));
+    }
+
+    fn begin_anew(&self) {
+        if let Err(error) = watch::start(&self.0) {
+            tracing::warn!(%error, "the end of the broker will be noticed late");
+        }
     }
 
     fn take(&self, object: ObjectId, ticket: Option<TicketPlace>) -> Result<()> {
@@ -286,7 +342,7 @@ impl Drop for Line {
 pub(super) fn attach(name: &str, login: &Login, rights: Rights) -> Result<(Arc<Session>, Arc<Connections>)> {
     let place = Place::of(name)?;
     let key = (place.socket_path(), rights);
-    let mut sessions = SESSIONS.lock();
+    let mut sessions = SESSIONS.get().lock();
     if let Some((session, channel)) = sessions.get(&key)
         && let Some(session) = session.upgrade()
         && session.is_ours()
@@ -302,7 +358,7 @@ pub(super) fn attach(name: &str, login: &Login, rights: Rights) -> Result<(Arc<S
 
 /// The session of this process with a region, if it has one, wherever its broker is: rather one that may write.
 pub(super) fn attached_to(region_id: u64) -> Option<(Arc<Session>, Arc<Connections>)> {
-    let sessions = SESSIONS.lock();
+    let sessions = SESSIONS.get().lock();
     let found = sessions.values().filter_map(|(session, channel)| {
         let session = session.upgrade().filter(|session| session.is_ours())?;
         let is_it = session.region().header().region_id.load(Ordering::Relaxed) == region_id;
@@ -312,6 +368,7 @@ pub(super) fn attached_to(region_id: u64) -> Option<(Arc<Session>, Arc<Connectio
 }
 
 fn attach_anew(name: &str, place: &Place, login: &Login, rights: Rights) -> Result<(Arc<Session>, Arc<Connections>)> {
+    fork::watch_forks()?;
     let mut first = Connection::log_in(place, login, PATIENCE)?;
     let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, rights: rights as u32 };
     let (body, fd) = first.call_with(Request::Attach, &[bytemuck::bytes_of(&attach)], Some(PATIENCE))?;
@@ -328,15 +385,9 @@ fn attach_anew(name: &str, place: &Place, login: &Login, rights: Rights) -> Resu
         place: place.clone(),
         login: login.clone(),
         region,
-        session: index,
-        generation,
         rights,
-        token: AtomicU64::new(welcome.token),
-        reconnecting: Mutex::default(),
         fork: ForkToken::of_this_process()?,
-        first: Mutex::new(Some(first)),
-        idle: Mutex::default(),
-        child: Mutex::default(),
+        state: PerProcess::new(State::new(index, generation, welcome.token, Some(first))),
     });
     session.set_link(Box::new(Line(Arc::clone(&channel))));
     watch::start(&channel)?;

@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 use super::authkey::{self, Login, Side};
 use super::message::{self, Announced, Challenge, HEAD, Head, LONGEST_BODY, Prove, Proven, Request};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::fork::ClosedInChild;
 use crate::sys::place::Place;
 use crate::sys::socket;
 
 /// A connection. After an error it is broken: whoever has it drops it, and the broker withdraws what was never claimed.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// Before the stream, so that it goes first.
+    _mark: ClosedInChild,
     stream: Arc<UnixStream>,
     next_request: u64,
     /// What the socket's receive timeout is set to.
@@ -54,7 +57,15 @@ impl Connection {
     }
 
     fn over(stream: UnixStream) -> Self {
-        Self { stream: Arc::new(stream), next_request: 1, timeout: None, sent: Vec::new(), received: Vec::new() }
+        let mark = ClosedInChild::of(&stream);
+        Self {
+            _mark: mark,
+            stream: Arc::new(stream),
+            next_request: 1,
+            timeout: None,
+            sent: Vec::new(),
+            received: Vec::new(),
+        }
     }
 
     /// Connects, and proves what has to be proven: then a session can be asked for.

@@ -85,10 +85,15 @@ pub(crate) enum Request {
     Challenge = 50,
     /// Body: [`Prove`]. Reply: [`Proven`].
     Prove = 51,
+    /// First of a session for a child that is about to be forked: the child inherits the connection. Body: [`Join`], of the parent's session. Reply: [`Welcome`], without a
+    /// descriptor.
+    Fork = 52,
+    /// The child has claimed that session. Who it is, the kernel tells. No reply.
+    Claim = 53,
 }
 
 impl Request {
-    pub(crate) const ALL: [Request; 25] = [
+    pub(crate) const ALL: [Request; 27] = [
         Request::Attach,
         Request::Join,
         Request::Leave,
@@ -114,6 +119,8 @@ impl Request {
         Request::GiveBack,
         Request::Challenge,
         Request::Prove,
+        Request::Fork,
+        Request::Claim,
     ];
 
     /// Whether a session that only reads may ask it.

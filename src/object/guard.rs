@@ -4,6 +4,7 @@
 //! takes the lock and looks at the readers, with a full fence between the two on both sides, so that one of them sees the other (R19). Whoever dies
 //! is taken off the list with its row; a dead writer's lock is marked poisoned and given on.
 
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,10 @@ use super::payload::{Payload, slot_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::SessionIndex;
 use crate::region::layout::{SEALED, Slot};
-use crate::session::Hold;
-use crate::sync::RobustLock;
+use crate::session::{Hold, reads};
 use crate::sync::atomic::{AtomicU32, Ordering, fence};
-use crate::sys::{futex, process};
+use crate::sync::{Owner, RobustLock};
+use crate::sys::futex;
 use crate::table::Counts;
 use crate::table::counting::{READER, READERS, SessionState, readers};
 use crate::table::sessions;
@@ -32,12 +33,19 @@ const SPINS: u32 = 100;
 pub(crate) struct ObjectLock<'h> {
     hold: &'h Hold,
     slot: &'h Slot,
+    /// Who locks. In a forked child the guards that it has inherited are its parent's.
+    me: Owner,
 }
 
 impl<'h> ObjectLock<'h> {
     pub(crate) fn of(hold: &'h Hold) -> Result<Self> {
         hold.session().check_ours()?;
-        Ok(Self { hold, slot: slot_of(hold)? })
+        Ok(Self { hold, slot: slot_of(hold)?, me: hold.session().owner() })
+    }
+
+    /// Whether this process is the one that has locked.
+    pub(crate) fn is_mine(&self) -> bool {
+        self.hold.session().is_ours() && self.me == self.hold.session().owner()
     }
 
     fn word(&self) -> RobustLock<'h> {
@@ -65,18 +73,22 @@ impl<'h> ObjectLock<'h> {
         session.check_writes("change or seal an object")?;
         let deadline = deadline(timeout);
         self.word()
-            .lock(session.owner(), deadline, poisons, |owner| session.is_dead(owner))
+            .lock(self.me, deadline, poisons, |owner| session.is_dead(owner))
             .map(|_| ())
             .ok_or_else(|| timed_out("the lock of object", self.hold, timeout))
     }
 
     pub(crate) fn unlock(&self) {
-        self.word().unlock(self.hold.session().owner());
+        if self.is_mine() {
+            self.word().unlock(self.me);
+        }
     }
 
     /// Lets go of the lock and leaves the mark that says the object may be half changed.
     fn unlock_poisoned(&self) {
-        self.word().take_from(self.hold.session().owner(), true);
+        if self.is_mine() {
+            self.word().take_from(self.me, true);
+        }
     }
 
     /// Marks the object as never to be changed again. The lock is held.
@@ -182,10 +194,8 @@ impl<'h> ObjectLock<'h> {
                 let reads = Counts::cell(region, session, self.hold.slot())
                     .is_some_and(|cell| cell.load(Ordering::Acquire) & READERS != 0);
                 reads
-                    && sessions::read(region, session).is_some_and(|record| {
-                        record.state != SessionState::Free
-                            && (!look_closely || process::is_alive(record.pid, record.start))
-                    })
+                    && sessions::read(region, session)
+                        .is_some_and(|record| record.state != SessionState::Free && (!look_closely || record.lives()))
             },
         )
     }
@@ -236,9 +246,12 @@ fn poisoned(hold: &Hold) -> Error {
 }
 
 /// Elements that nobody writes while this lives. Made by [`Array::read`](super::Array::read).
+///
+/// It stays in its thread, as the guards of the standard library do: a child that this thread forks reads on under a guard of its own.
 pub struct ReadGuard<'a, T: Pod> {
     lock: ObjectLock<'a>,
     elements: &'a [T],
+    thread: PhantomData<std::sync::MutexGuard<'static, ()>>,
 }
 
 impl<'a, T: Pod> ReadGuard<'a, T> {
@@ -246,9 +259,10 @@ impl<'a, T: Pod> ReadGuard<'a, T> {
     pub(crate) fn new(hold: &'a Hold, payload: Payload<T>, timeout: Option<Duration>) -> Result<Self> {
         let lock = ObjectLock::of(hold)?;
         lock.begin_reading(timeout)?;
+        reads::begin(hold.session(), hold.slot());
         // SAFETY: no writer begins until `end_reading`, and the hold outlives 'a.
         let elements = unsafe { payload.slice() };
-        Ok(Self { lock, elements })
+        Ok(Self { lock, elements, thread: PhantomData })
     }
 }
 
@@ -262,7 +276,9 @@ impl<T: Pod> Deref for ReadGuard<'_, T> {
 
 impl<T: Pod> Drop for ReadGuard<'_, T> {
     fn drop(&mut self) {
-        if self.lock.hold.session().is_ours() {
+        let hold = self.lock.hold;
+        reads::end(hold.session(), hold.slot());
+        if hold.session().is_ours() {
             self.lock.end_reading();
         }
     }
@@ -270,7 +286,8 @@ impl<T: Pod> Drop for ReadGuard<'_, T> {
 
 /// Elements that nobody else reads or writes while this lives. Made by [`Array::write`](super::Array::write).
 ///
-/// A panic while it lives marks the array as poisoned, as the death of the process does.
+/// A panic while it lives marks the array as poisoned, as the death of the process does. In a child that is forked while it lives it still is the parent's: the child must not
+/// touch the elements, and drops it without effect.
 pub struct WriteGuard<'a, T: Pod> {
     lock: ObjectLock<'a>,
     elements: &'a mut [T],
@@ -303,9 +320,6 @@ impl<T: Pod> DerefMut for WriteGuard<'_, T> {
 
 impl<T: Pod> Drop for WriteGuard<'_, T> {
     fn drop(&mut self) {
-        if !self.lock.hold.session().is_ours() {
-            return;
-        }
         if std::thread::panicking() {
             self.lock.unlock_poisoned();
         } else {

@@ -125,6 +125,10 @@ impl<T: Shareable> Value<T> {
         // Relaxed: the lock orders writers.
         let now = sequence.load(Ordering::Relaxed);
         let next = change(load(self.copy(now)));
+        if !lock.is_mine() {
+            return Err(Error::new(ErrorKind::Forked, "the lock is the parent's of this process")
+                .help("do not fork while a value is being changed"));
+        }
         // Pairs with the fence in `get`: whoever reads one of the bytes below also sees the flip before.
         fence(Ordering::Release);
         store(self.copy(now.wrapping_add(1)), &next);

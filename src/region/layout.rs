@@ -183,7 +183,8 @@ shared_struct! {
         40 attached_at: AtomicU64,
         /// See [`Rights`](super::Rights).
         48 rights: AtomicU32,
-        52 reserved_3: AtomicU32,
+        /// Session + 1 of the process that this one is to be forked from; 0 for one that has attached itself. Its `pid` is 0 until the child has claimed it.
+        52 parent: AtomicU32,
         56 reserved: AtomicU64,
         /// Slot + 1 of a reference that a thread is moving, or of an object that it is killing; 0 when idle.
         64 lanes: [AtomicU32; LANES],

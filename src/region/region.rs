@@ -303,6 +303,12 @@ impl Region {
         self.grown::<Word>(self.row(session)? + self.map.row_map + u64::from(slot.0) * CELL).map(|word| &word.0)
     }
 
+    /// Where the cells of a row begin, for those who have asked for the cell before, and its page.
+    pub(crate) fn first_cell(&self, session: SessionIndex) -> Option<NonNull<AtomicU64>> {
+        let first: &Word = self.at(self.row(session)? + self.map.row_map)?;
+        Some(NonNull::from(first).cast())
+    }
+
     /// Whether the page of this cell is in use; a cell of a page that is not counts as zero and is not touched.
     pub(crate) fn cell_is_reserved(&self, session: SessionIndex, slot: SlotIndex) -> bool {
         let page = u64::from(slot.0) / CELLS_A_PAGE;
@@ -318,7 +324,8 @@ impl Region {
             return Err(Error::new(ErrorKind::InvalidArgument, format!("slot {} is out of range", slot.0)));
         };
         self.reserve(Offset(row + self.map.row_map + page * PAGE), PAGE)?;
-        word.fetch_or(1 << (page % 64), Ordering::Release);
+        // SeqCst: before the count, as seen by one that forks.
+        word.fetch_or(1 << (page % 64), Ordering::SeqCst);
         Ok(())
     }
 

@@ -21,7 +21,6 @@ use crate::table::tickets::{self, Refused, Terms, TicketPlace};
 /// back when it returns there. So clone and drop are one atomic instruction on the cell.
 pub(crate) struct Hold {
     session: NonNull<Session>,
-    cell: NonNull<AtomicU64>,
     id: ObjectId,
 }
 
@@ -40,14 +39,14 @@ impl Hold {
         if session.counting().announce(&words, cell) {
             session.let_cell_own(id.slot());
         }
-        Ok(Self { session: NonNull::from(&**session), cell: NonNull::from(cell), id })
+        Ok(Self { session: NonNull::from(&**session), id })
     }
 
     /// Claims an object that the broker has granted with this very word. `None`: the grant was withdrawn.
     pub(crate) fn claim(session: &Arc<Session>, id: ObjectId, granted: Refs) -> Result<Option<Self>> {
         let hold = Self::announce(session, id)?;
         let claimed = session.counting().claim(&session.region().slot_words(id)?, granted);
-        Ok(claimed.then_some(hold))
+        Ok(hold.if_taken(claimed))
     }
 
     /// Has the broker count, for a session that only reads.
@@ -55,7 +54,8 @@ impl Hold {
         session.check_ours()?;
         session.region().slot_words(id)?;
         let Some(cell) = session.take(id, ticket) else { return Ok(None) };
-        Ok(Some(Self { session: NonNull::from(&**session), cell: NonNull::from(cell?), id }))
+        cell?;
+        Ok(Some(Self { session: NonNull::from(&**session), id }))
     }
 
     /// Takes a reference that is stored somewhere and stays there, as a name. `None`: the object is gone.
@@ -68,7 +68,16 @@ impl Hold {
         }
         let hold = Self::announce(session, id)?;
         let taken = session.counting().bump(&session.region().slot_words(id)?, id);
-        Ok(taken.then_some(hold))
+        Ok(hold.if_taken(taken))
+    }
+
+    /// The hold of an attempt that has succeeded.
+    fn if_taken(self, taken: bool) -> Option<Self> {
+        taken.then(|| {
+            // Last, so that nobody has the proxy before a child that is being forked has it counted (R42).
+            self.session().count_late(self.id);
+            self
+        })
     }
 
     /// Takes one use of a ticket.
@@ -83,7 +92,10 @@ impl Hold {
         }
         let hold = Self::announce(session, id)?;
         let redeemed = session.with_lane(|lane| tickets::redeem(session.region(), session.index(), lane, place, id));
-        Ok(redeemed.map(|()| hold))
+        Ok(redeemed.map(|()| {
+            session.count_late(id);
+            hold
+        }))
     }
 
     /// Issues a ticket for the object.
@@ -111,8 +123,11 @@ impl Hold {
 
     #[inline]
     pub(crate) fn cell(&self) -> &AtomicU64 {
-        // SAFETY: the cell is in the region that the session keeps mapped.
-        unsafe { self.cell.as_ref() }
+        let cells = self.session().cells();
+        // SAFETY: `announce` or `ask` has got the cell of this slot, so the cells reach so far; the row of a forked child has the same pages.
+        let cell = unsafe { cells.add(self.id.slot().0 as usize) };
+        // SAFETY: the cell is in the region that the session keeps mapped, or the session's own.
+        unsafe { &*cell }
     }
 
     pub(crate) fn id(&self) -> ObjectId {
@@ -127,10 +142,10 @@ impl Hold {
 impl Clone for Hold {
     #[inline]
     fn clone(&self) -> Self {
-        if self.session().is_ours() {
-            retain(self.cell());
+        if self.session().is_ours() && retain(self.cell()) {
+            self.session().count_late(self.id);
         }
-        Self { session: self.session, cell: self.cell, id: self.id }
+        Self { session: self.session, id: self.id }
     }
 }
 
@@ -157,5 +172,11 @@ impl Hold {
         // SAFETY: takes back the strong count that the cell owned; the session lives at least until `session` is dropped.
         let session = unsafe { Arc::from_raw(self.session.as_ptr()) };
         session.check(self.id);
+    }
+
+    /// As the drop of the last proxy of an object, after its cell has returned to zero without one.
+    pub(super) fn end_last(session: &Arc<Session>, id: ObjectId) {
+        // It counts nothing any more, so it is not dropped as one that does.
+        std::mem::ManuallyDrop::new(Self { session: NonNull::from(&**session), id }).last();
     }
 }

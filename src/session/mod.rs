@@ -1,6 +1,8 @@
 //! This process's place in a region: its row of the ledger, its lanes, and the counted references it holds.
 
+pub(crate) mod fork;
 pub(crate) mod hold;
+pub(crate) mod reads;
 #[expect(clippy::module_inception, reason = "the file is named after its noun")]
 pub(crate) mod session;
 mod takings;

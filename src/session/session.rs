@@ -1,6 +1,7 @@
 //! An attached process.
 
-use std::sync::atomic::AtomicU64 as PrivateU64;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64 as PrivateU64};
 use std::sync::{Arc, OnceLock};
 
 use super::takings::Takings;
@@ -28,6 +29,8 @@ pub(crate) trait Link: Send + Sync {
             format!("only its broker keeps {} bytes for object {object}", snapshot.len()),
         ))
     }
+    /// Does, in a forked child, what the handler of the fork may not.
+    fn begin_anew(&self) {}
     /// Has the broker count a reference in the row of this session, which only reads.
     fn take(&self, object: ObjectId, _ticket: Option<TicketPlace>) -> Result<()> {
         Err(Error::new(
@@ -63,17 +66,25 @@ pub(crate) const BIG: u64 = 1 << 20;
 
 /// A session: a row of the ledger and lanes to move references, which only this process uses.
 ///
-/// It lives as long as a manager or any proxy does. In a forked child it does nothing: the row belongs to the parent.
+/// It lives as long as a manager or any proxy does. In a forked child it has another number and row; if none was prepared, it does nothing there: the row belongs to the parent.
 pub(crate) struct Session {
     region: Arc<Region>,
     broker_name: Arc<str>,
     /// Asked for once: the C library makes a system call of it.
-    pid: u32,
-    index: SessionIndex,
-    generation: Generation,
-    token: ForkToken,
+    pub(super) pid: AtomicU32,
+    /// Generation (high half) and index.
+    number: PrivateU64,
+    /// The own cell of slot 0.
+    cells: AtomicPtr<AtomicU64>,
+    pub(super) token: ForkToken,
     /// One bit a lane: taken by a thread. Private to the process.
-    lanes_taken: PrivateU64,
+    pub(super) lanes_taken: PrivateU64,
+    /// The session of a child that is being forked, + 1. Private, as are the next two.
+    pub(super) forking: AtomicU32,
+    /// Threads that count for that child.
+    pub(super) late: AtomicU32,
+    /// A forked child that has yet to begin anew.
+    pub(super) is_new: AtomicBool,
     pub(super) tokens: Tokens,
     /// Of a session that only reads: what it counts instead of its row.
     takings: Option<Takings>,
@@ -89,25 +100,45 @@ impl Session {
         generation: Generation,
         rights: Rights,
     ) -> Result<Arc<Self>> {
-        if region.session(index).is_none() {
+        let takings = (rights == Rights::Read).then(|| Takings::new(region.capacities().objects));
+        let cells = takings.as_ref().map_or_else(|| region.first_cell(index), |takings| Some(takings.first_cell()));
+        let (Some(_), Some(cells)) = (region.session(index), cells) else {
             return Err(Error::new(ErrorKind::Protocol, format!("there is no session {}", index.0)));
-        }
+        };
         // Each process starts elsewhere in the ticket table, so that they do not meet.
         let stripe = u32::from(index.0).wrapping_mul(64) % region.capacities().tickets;
         let broker_name = region.broker_name().into();
-        Ok(Arc::new(Self {
+        let session = Self {
             tokens: Tokens::new(region.capacities().objects),
-            takings: (rights == Rights::Read).then(|| Takings::new(region.capacities().objects)),
+            takings,
             region,
             broker_name,
-            pid: std::process::id(),
-            index,
-            generation,
+            pid: AtomicU32::new(std::process::id()),
+            number: PrivateU64::new(0),
+            cells: AtomicPtr::new(cells.as_ptr()),
             token: ForkToken::of_this_process()?,
             lanes_taken: PrivateU64::new(0),
+            forking: AtomicU32::new(0),
+            late: AtomicU32::new(0),
+            is_new: AtomicBool::new(false),
             ticket_hint: AtomicU32::new(stripe),
             link: OnceLock::new(),
-        }))
+        };
+        session.place(index, generation, cells);
+        Ok(Arc::new(session))
+    }
+
+    /// Says which row is this process's.
+    pub(super) fn place(&self, index: SessionIndex, generation: Generation, cells: NonNull<AtomicU64>) {
+        // Relaxed: nobody else has the session yet, or it is a forked child's, which has one thread.
+        self.number.store(u64::from(generation.0) << 32 | u64::from(index.0), Ordering::Relaxed);
+        self.cells.store(cells.as_ptr(), Ordering::Relaxed);
+    }
+
+    /// The own cell of slot 0; those of further slots follow. Valid as long as the region is mapped; a page of cells may be touched once [`Session::own_cell`] has given one of it.
+    #[inline]
+    pub(super) fn cells(&self) -> *const AtomicU64 {
+        self.cells.load(Ordering::Relaxed)
     }
 
     /// Gives the session its way to the broker, once.
@@ -133,7 +164,7 @@ impl Session {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.pid
+        self.pid.load(Ordering::Relaxed)
     }
 
     pub(crate) fn broker_name(&self) -> &Arc<str> {
@@ -141,10 +172,14 @@ impl Session {
     }
 
     pub(crate) fn index(&self) -> SessionIndex {
-        self.index
+        SessionIndex(self.number.load(Ordering::Relaxed) as u16)
     }
 
-    /// Whether this is the process that attached, and no forked child of it.
+    fn generation(&self) -> Generation {
+        Generation((self.number.load(Ordering::Relaxed) >> 32) as u32)
+    }
+
+    /// Whether this is the process whose row it is, and no forked child of it.
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {
         self.token.is_ours()
@@ -183,23 +218,38 @@ impl Session {
 
     /// Whether the region says that this session is active: the broker has not ended it.
     fn is_attached(&self) -> bool {
-        self.region.session(self.index).is_some_and(|entry| {
+        self.region.session(self.index()).is_some_and(|entry| {
             let state = entry.state.load(Ordering::Acquire);
-            sessions::generation(state) == self.generation && SessionState::of_word(state) == SessionState::Active
+            sessions::generation(state) == self.generation() && SessionState::of_word(state) == SessionState::Active
         })
     }
 
     /// An error in a forked child.
     pub(crate) fn check_ours(&self) -> Result<()> {
         if self.is_ours() {
+            if self.is_new.load(Ordering::Relaxed) {
+                self.begin_anew();
+            }
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Forked, "this proxy was inherited through fork and does nothing here")
-            .help("connect in the child, and hand objects over with tickets"))
+        Err(Error::new(
+            ErrorKind::Forked,
+            "this proxy was inherited through a fork for which the broker had no session, and does nothing here",
+        )
+        .help("connect in the child, and hand objects over with tickets"))
+    }
+
+    #[cold]
+    fn begin_anew(&self) {
+        if self.is_new.swap(false, Ordering::Relaxed)
+            && let Some(link) = self.link()
+        {
+            link.begin_anew();
+        }
     }
 
     pub(crate) fn counting(&self) -> Counting<'_, Region> {
-        Counting::new(&*self.region, self.index)
+        Counting::new(&*self.region, self.index())
     }
 
     /// Lets the cell of a slot own a strong count of the session, because it has left zero. The last hold gives it back.
@@ -210,7 +260,7 @@ impl Session {
 
     /// This session as the owner of a lock.
     pub(crate) fn owner(&self) -> Owner {
-        Owner::new(self.index.0, self.generation.0)
+        Owner::new(self.index().0, self.generation().0)
     }
 
     /// Whether the owner of a lock is gone.
@@ -220,11 +270,11 @@ impl Session {
 
     /// The own cell of a slot, its memory reserved.
     pub(crate) fn own_cell(&self, slot: SlotIndex) -> Result<&AtomicU64> {
-        if !self.region.cell_is_reserved(self.index, slot) {
-            self.region.reserve_cell(self.index, slot)?;
+        if !self.region.cell_is_reserved(self.index(), slot) {
+            self.region.reserve_cell(self.index(), slot)?;
         }
         self.region
-            .cell(self.index, slot)
+            .cell(self.index(), slot)
             .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, format!("there is no slot {}", slot.0)))
     }
 
@@ -255,7 +305,7 @@ impl Session {
     }
 
     fn lane(&self, lane: usize) -> Option<&AtomicU32> {
-        self.region.session(self.index)?.lanes.get(lane)
+        self.region.session(self.index())?.lanes.get(lane)
     }
 
     /// Whether somebody waits for room. Asked after something was returned.
@@ -287,6 +337,6 @@ impl Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("index", &self.index.0).finish_non_exhaustive()
+        f.debug_struct("Session").field("index", &self.index().0).finish_non_exhaustive()
     }
 }

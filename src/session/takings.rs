@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "zeroed memory that is not touched until a slot is held")]
 
 use std::collections::HashMap;
+use std::ptr::NonNull;
 
 use parking_lot::Mutex;
 
@@ -33,6 +34,11 @@ impl Takings {
     pub(super) fn new(slots: u32) -> Self {
         // SAFETY: an atomic of zero bytes is an atomic with the value zero.
         Self { cells: unsafe { Box::new_zeroed_slice(slots as usize).assume_init() }, asked: Mutex::default() }
+    }
+
+    /// Of slot 0. A region has a slot at least.
+    pub(super) fn first_cell(&self) -> NonNull<AtomicU64> {
+        NonNull::from(&*self.cells).cast()
     }
 
     pub(super) fn cell(&self, slot: SlotIndex) -> Result<&AtomicU64> {

@@ -28,10 +28,10 @@ fn start_in(stat: &str) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-/// Whether the process that had this pid and start time is still there.
+/// Whether the process that had this pid and start time is still there. A start of 0 is not known yet: a child has just been forked.
 pub(crate) fn is_alive(pid: u32, start: u64) -> bool {
     match read_stat(pid) {
-        // 0: it was hidden from whoever wrote the time down.
+        // 0: it was hidden from whoever wrote the time down, or has just been forked.
         Ok(stat) => start_in(&stat).is_some_and(|found| found == start || start == 0),
         // Mounted with `hidepid`, `/proc` does not show processes of other users, and none that can't be traced.
         Err(_) => exists(pid),
@@ -100,6 +100,13 @@ pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
     };
     // SAFETY: on success the kernel has made a new descriptor that nobody else owns.
     (status == 0 && fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Ends a forked child at once, without what its parent has registered for its own end.
+#[expect(unsafe_code, reason = "no safe binding of _exit")]
+pub(crate) fn leave_child() -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(0) }
 }
 
 /// Bytes of memory of this machine.

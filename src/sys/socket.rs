@@ -126,6 +126,34 @@ fn receive_with(socket: &UnixStream, buffer: &mut [u8], flags: RecvFlags) -> io:
     Ok((received.bytes, fd))
 }
 
+/// Has the kernel say with each message who has sent it: see [`receive_now_from`].
+pub(crate) fn ask_for_senders(socket: &UnixStream) -> Result<()> {
+    rustix::net::sockopt::set_socket_passcred(socket, true)
+        .map_err(|error| Error::os("ask who sends over a socket", error))
+}
+
+/// Receives what is there into `buffer`, without waiting, with the process that has sent it, if it can be seen from here.
+pub(crate) fn receive_now_from(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Option<u32>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        match recvmsg(
+            socket,
+            &mut [IoSliceMut::new(buffer)],
+            &mut control,
+            RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC,
+        ) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => break other.map_err(io::Error::from)?,
+        }
+    };
+    let sender = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmCredentials(sender) => Some(sender.pid.as_raw_nonzero().get().unsigned_abs()),
+        _ => None,
+    });
+    Ok((received.bytes, sender))
+}
+
 /// Whether the other end has closed, whatever is still to be read.
 pub(crate) fn is_hung_up(socket: impl AsFd) -> bool {
     let mut polled = [PollFd::new(&socket, PollFlags::RDHUP)];

@@ -165,7 +165,7 @@ pub(crate) fn findings(region: &Region, broker_is_alive: bool) -> Vec<String> {
     }
     if broker_is_alive {
         for session in &attached {
-            let gone = !crate::sys::process::is_alive(session.pid, session.start);
+            let gone = !session.lives();
             if gone && session.state == SessionState::Active {
                 found.push(format!(
                     "session {} of process {} ({}) is gone and not swept",

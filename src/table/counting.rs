@@ -17,8 +17,10 @@ pub(crate) const READER: u64 = 1 << 32;
 pub(crate) const PROXIES: u64 = READER - 1;
 /// The third quarter of a cell: read guards.
 pub(crate) const READERS: u64 = (1 << SECOND_AT) - READER;
-/// A cell that has reached this stays above it: the object lives until its session ends. Half of what fits, so that no race of threads overflows.
-pub(crate) const SATURATED: u64 = 1 << 31;
+/// A cell that has reached this stays above it: the object lives until its session ends. A quarter of what fits, so that no race of threads overflows.
+pub(crate) const SATURATED: u64 = 1 << 30;
+/// Set in a cell while its process forks: such a cell is not zero, a drop there is never the last, and a clone sees that it has to count for the child too (R41).
+pub(super) const LIFTED: u64 = 1 << 31;
 
 /// The low half of `session.state`; the high half is the session's generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +66,7 @@ pub(crate) trait Counts {
 
 /// How many proxies a cell counts.
 pub(crate) fn proxies(cell: u64) -> u32 {
-    (cell & PROXIES) as u32
+    (cell & (PROXIES & !LIFTED)) as u32
 }
 
 /// How many read guards.
@@ -77,14 +79,12 @@ pub(crate) fn is_consistent(cell: u64) -> bool {
     cell as u16 == (cell >> SECOND_AT) as u16
 }
 
-/// Adds a proxy to a cell that has one already: the whole of a clone.
+/// Adds a proxy to a cell that has one already: the whole of a clone. Returns whether the cell is lifted.
 #[inline]
-pub(crate) fn retain(cell: &AtomicU64) {
+pub(crate) fn retain(cell: &AtomicU64) -> bool {
     // Relaxed: the proxy that is cloned keeps the object alive, nothing is published.
     let before = cell.fetch_add(PROXY, Ordering::Relaxed);
-    if before & PROXIES >= SATURATED - 1 {
-        saturate(cell, before);
-    }
+    before & PROXIES >= SATURATED - 1 && has_risen(cell, before)
 }
 
 /// Takes a proxy from a cell: the whole of a drop that is not the last. Returns whether it was the last of this session.
@@ -103,14 +103,32 @@ pub(crate) fn release(cell: &AtomicU64) -> bool {
 /// The way above [`SATURATED`] is longer than threads that are just releasing can go back, and is gone once.
 const MARGIN: u64 = 1 << 20;
 
-/// After an addition that reached the limit or was made above it.
+/// After an addition that reached the limit or was made above it. Returns whether the cell is lifted.
 #[cold]
-fn saturate(cell: &AtomicU64, before: u64) {
-    if before & PROXIES == SATURATED - 1 {
-        cell.fetch_add(MARGIN.wrapping_mul(PROXY), Ordering::Relaxed);
-    } else {
-        cell.fetch_sub(PROXY, Ordering::Relaxed);
+fn has_risen(cell: &AtomicU64, before: u64) -> bool {
+    match u64::from(proxies(before)).cmp(&(SATURATED - 1)) {
+        std::cmp::Ordering::Less => {}
+        std::cmp::Ordering::Equal => _ = cell.fetch_add(MARGIN.wrapping_mul(PROXY), Ordering::Relaxed),
+        std::cmp::Ordering::Greater => _ = cell.fetch_sub(PROXY, Ordering::Relaxed),
     }
+    // Pairs with the release in `lift`: the fork that is under way is seen.
+    fence(Ordering::Acquire);
+    before & LIFTED != 0
+}
+
+/// Lifts a cell for the time of a fork, unless it is zero. Returns what it counts.
+pub(crate) fn lift(cell: &AtomicU64) -> Option<u64> {
+    // SeqCst: pairs with `announce`. Whoever counts later in a cell that is zero here finds the fork.
+    if cell.load(Ordering::SeqCst) & PROXIES == 0 {
+        return None;
+    }
+    Some(proxies(cell.fetch_add(LIFTED, Ordering::SeqCst)).into())
+}
+
+/// Puts a lifted cell back. Returns whether nothing is left in it.
+pub(crate) fn settle(cell: &AtomicU64) -> bool {
+    // AcqRel: as the last drop of those that were not the last because the cell was lifted.
+    cell.fetch_sub(LIFTED, Ordering::AcqRel) & PROXIES == LIFTED
 }
 
 /// The protocol as one session executes it.
@@ -132,11 +150,22 @@ impl<'t, C: Counts> Counting<'t, C> {
         if words.holders.load(Ordering::Relaxed) & bit == 0 {
             words.holders.fetch_or(bit, Ordering::Relaxed);
         }
-        let before = cell.fetch_add(PROXY, Ordering::Relaxed);
+        // SeqCst: pairs with `lift`, for whoever looks afterwards whether its process forks (R42).
+        let before = cell.fetch_add(PROXY, Ordering::SeqCst);
         if before & PROXIES >= SATURATED - 1 {
-            saturate(cell, before);
+            has_risen(cell, before);
         }
         before & PROXIES == 0 || !is_consistent(before)
+    }
+
+    /// Counts for this session, which nobody has yet, what another one holds meanwhile (R40). Counts nothing if the object is gone.
+    pub(crate) fn count(&self, words: &SlotWords<'_>, cell: &AtomicU64, id: ObjectId, count: u64) {
+        // Relaxed: the bump that follows releases both.
+        words.holders.fetch_or(1 << (self.me.0 % 64), Ordering::Relaxed);
+        cell.fetch_add(count.wrapping_mul(PROXY), Ordering::Relaxed);
+        if !self.bump(words, id) {
+            cell.fetch_sub(count.wrapping_mul(PROXY), Ordering::Relaxed);
+        }
     }
 
     /// Second half of taking: moves the epoch if the object is live and of this generation.

@@ -52,19 +52,41 @@ impl Counts for Region {
 // Of `counting`, whose source `tests/interleavings` compiles with other atomics.
 #[cfg(test)]
 mod tests {
-    use super::counting::{PROXY, READER, SATURATED, is_consistent, proxies, readers, release, retain};
+    use super::counting::{
+        LIFTED, PROXIES, PROXY, READER, SATURATED, is_consistent, lift, proxies, readers, release, retain, settle,
+    };
     use crate::sync::atomic::{AtomicU64, Ordering};
 
     #[test]
     fn a_saturated_cell_neither_overflows_nor_frees() {
         let cell = AtomicU64::new((SATURATED - 1).wrapping_mul(PROXY));
-        retain(&cell);
-        retain(&cell);
+        assert!(!retain(&cell));
+        assert!(!retain(&cell));
         let saturated = cell.load(Ordering::Relaxed);
         assert!((SATURATED + 1..READER / 4 * 3).contains(&u64::from(proxies(saturated))), "{saturated:#x}");
         assert!(is_consistent(saturated));
         assert!(!release(&cell));
         assert_eq!(cell.load(Ordering::Relaxed), saturated);
+    }
+
+    #[test]
+    fn a_lifted_cell_is_never_the_last_and_tells_who_clones() {
+        let cell = AtomicU64::new(0);
+        assert_eq!(lift(&cell), None);
+        cell.store(2 * PROXY, Ordering::Relaxed);
+        assert_eq!(lift(&cell), Some(2));
+        assert!(retain(&cell));
+        assert_eq!(proxies(cell.load(Ordering::Relaxed)), 3);
+        for _ in 0..3 {
+            assert!(!release(&cell));
+        }
+        assert_eq!(cell.load(Ordering::Relaxed), LIFTED);
+        assert!(settle(&cell));
+        assert_eq!(cell.load(Ordering::Relaxed), 0);
+        // One that is saturated, too.
+        cell.store((SATURATED + 10).wrapping_mul(PROXY), Ordering::Relaxed);
+        assert!(lift(&cell).is_some() && retain(&cell) && !release(&cell) && !settle(&cell));
+        assert_eq!(cell.load(Ordering::Relaxed) & PROXIES, SATURATED + 10);
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(crate) struct SessionRecord {
 pub(crate) fn enter(entry: &SessionEntry, pid: u32, uid: u32, rights: Rights) -> Generation {
     let generation = Generation(generation(entry.state.load(Ordering::Relaxed)).0.wrapping_add(1));
     entry.pid.store(pid, Ordering::Relaxed);
+    entry.parent.store(0, Ordering::Relaxed);
     entry.uid.store(uid, Ordering::Relaxed);
     entry.start.store(process::start_time(pid).unwrap_or(0), Ordering::Relaxed);
     write_text(&entry.comm, &process::comm(pid));
@@ -30,6 +31,46 @@ pub(crate) fn enter(entry: &SessionEntry, pid: u32, uid: u32, rights: Rights) ->
     entry.rights.store(rights as u32, Ordering::Relaxed);
     set_state(entry, generation, SessionState::Active);
     generation
+}
+
+/// A pid that nobody has: of a session that was withdrawn before anybody claimed it.
+const WITHDRAWN: u32 = u32::MAX;
+
+/// Enters a process that is about to be forked. It claims the session when it is there.
+pub(crate) fn prepare(entry: &SessionEntry, parent: SessionIndex, uid: u32) -> Generation {
+    let generation = Generation(generation(entry.state.load(Ordering::Relaxed)).0.wrapping_add(1));
+    entry.pid.store(0, Ordering::Relaxed);
+    entry.uid.store(uid, Ordering::Relaxed);
+    entry.start.store(0, Ordering::Relaxed);
+    entry.parent.store(u32::from(parent.0) + 1, Ordering::Relaxed);
+    entry.rights.store(Rights::All as u32, Ordering::Relaxed);
+    write_text(&entry.comm, "?");
+    entry.attached_at.store(clock::unix_seconds(), Ordering::Relaxed);
+    set_state(entry, generation, SessionState::Active);
+    generation
+}
+
+/// The child's part: claims the session that was prepared for it, unless that was withdrawn. Safe in a signal handler.
+pub(crate) fn claim(entry: &SessionEntry, prepared: Generation, pid: u32) -> bool {
+    let state = entry.state.load(Ordering::Acquire);
+    generation(state) == prepared
+        && SessionState::of_word(state) == SessionState::Active
+        && entry.pid.compare_exchange(0, pid, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+}
+
+/// The broker's part: takes a session back that nobody has claimed. Else the pid of the one that has.
+pub(crate) fn withdraw(entry: &SessionEntry) -> Result<(), u32> {
+    match entry.pid.compare_exchange(0, WITHDRAWN, Ordering::AcqRel, Ordering::Relaxed) {
+        Ok(_) | Err(WITHDRAWN) => Ok(()),
+        Err(pid) => Err(pid),
+    }
+}
+
+/// Writes all about a child that has claimed its session.
+pub(crate) fn complete(entry: &SessionEntry, pid: u32) {
+    entry.start.store(process::start_time(pid).unwrap_or(0), Ordering::Relaxed);
+    write_text(&entry.comm, &process::comm(pid));
+    entry.pid.store(pid, Ordering::Release);
 }
 
 /// Moves a session to another state of the same generation.
@@ -56,6 +97,13 @@ pub(crate) fn read(region: &Region, index: SessionIndex) -> Option<SessionRecord
     })
 }
 
+impl SessionRecord {
+    /// Whether its process lives, as far as this one can tell. One that has yet to be forked does.
+    pub(crate) fn lives(&self) -> bool {
+        self.pid == 0 || process::is_alive(self.pid, self.start)
+    }
+}
+
 /// All rows that are not free.
 pub(crate) fn attached(region: &Region) -> impl Iterator<Item = SessionRecord> {
     (0..region.capacities().sessions as u16)
@@ -71,9 +119,7 @@ pub(crate) fn names(region: &Region, index: SessionIndex, slot: SlotIndex) -> bo
 /// Whether the owner of a lock is gone: its session has ended, or its process has, whatever the broker says.
 pub(crate) fn is_dead(region: &Region, owner: Owner) -> bool {
     let Some(record) = read(region, SessionIndex(owner.session())) else { return true };
-    record.state != SessionState::Active
-        || !owner.has_generation(record.generation.0)
-        || !process::is_alive(record.pid, record.start)
+    record.state != SessionState::Active || !owner.has_generation(record.generation.0) || !record.lives()
 }
 
 /// What the broker has written about an attached process.

@@ -112,15 +112,20 @@ impl Drop for Served {
 }
 
 fn perform(role: &[&str]) {
-    match role {
-        ["serve", folder, name] => {
-            #[expect(unsafe_code, reason = "the environment is changed before any other thread is there")]
-            // SAFETY: the first thing that this process does.
-            unsafe {
-                std::env::set_var("SHAREHOLD_DIR", folder);
-            }
-            Broker::builder().name(*name).capacity(16 << 20).serve().expect("served");
+    if let ["serve", folder, _] = role {
+        #[expect(unsafe_code, reason = "the environment is changed before any other thread is there")]
+        // SAFETY: the first thing that this process does.
+        unsafe {
+            std::env::set_var("SHAREHOLD_DIR", folder);
         }
+    }
+    // Ends with the one that has started it, however that ends.
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read(&mut [0]);
+        std::process::exit(0);
+    });
+    match role {
+        ["serve", _, name] => Broker::builder().name(*name).capacity(16 << 20).serve().expect("served"),
         ["silent", socket] => crowd(socket, |_| true),
         ["slow", socket] => crowd(socket, |mut stream| stream.write_all(b"S").is_ok()),
         ["thousand", socket] => loop {

@@ -245,13 +245,12 @@ fn own(debuggable: bool) {
     let manager = if debuggable { start.debuggable().start() } else { start.start() }.expect("started");
     let broker = manager.child_pid().expect("our child");
     let proc = |file: &str| format!("/proc/{broker}/{file}");
-    // The right word, where it can be read: the name of the program in its memory.
-    let is_traced = rustix_trace(broker);
+    let traced = is_traceable(broker);
     let memory =
         File::open(proc("mem")).map(|memory| memory.read_at(&mut [0; 8], address_of_something(&proc("maps"))).is_ok());
     let environment = fs::read(proc("environ")).is_ok();
     let descriptors = fs::read_dir(proc("fd")).is_ok();
-    say(format!("{} {} {environment} {descriptors}", is_traced, memory.unwrap_or(false)));
+    say(format!("{traced} {} {environment} {descriptors}", memory.unwrap_or(false)));
 
     // What others need to know about it, they still can.
     let (value, list) = (manager.value(1_u64).expect("room"), List::new(&manager).expect("created"));
@@ -272,7 +271,7 @@ fn own(debuggable: bool) {
 }
 
 /// Whether the process can be traced: seized, and let go at once.
-fn rustix_trace(pid: u32) -> bool {
+fn is_traceable(pid: u32) -> bool {
     let status = Command::new(std::env::current_exe().expect("a path"))
         .args(["--exact", "trace_one", "--nocapture"])
         .env("SHAREHOLD_TRACE", pid.to_string())

@@ -12,12 +12,16 @@ use std::time::{Duration, Instant};
 use super::peer::Connection;
 use super::server::{LISTENER, Server};
 use crate::control::message;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::clock;
 use crate::sys::fork::ClosedInChild;
 use crate::sys::socket::{self, Peer};
 
 /// Connections that are let in before those that are in get their turn.
-const BATCH: usize = 8;
+const BATCH: usize = 4;
+/// How much longer than it took to let some in the door stays shut afterwards, so that those who are in have most of the loop's time, however many come; and how long at most.
+const REST: u32 = 20;
+const LONGEST_REST: Duration = Duration::from_millis(2);
 /// Most connections that have not attached or joined.
 const MOST_STRANGERS: usize = 256;
 /// How long a connection may take to attach or join.
@@ -38,6 +42,9 @@ pub(super) struct Door {
     /// Connections that have not attached or joined, the oldest first. Those that did, or are gone, are passed over.
     strangers: VecDeque<(u64, Instant)>,
     shut_until: Option<Instant>,
+    /// Rings when the door has been shut long enough after some came in. A time limit of each wait of the loop would cost every answer more than the strangers do.
+    alarm: OwnedFd,
+    is_resting: bool,
 }
 
 /// What is to be done about a connection that was just let in, or about the door itself.
@@ -52,15 +59,21 @@ enum Came {
 }
 
 impl Door {
-    pub(super) fn new(listener: UnixListener) -> Self {
-        Self {
+    pub(super) fn new(listener: UnixListener) -> Result<Self> {
+        Ok(Self {
             _mark: ClosedInChild::of(&listener),
             listener,
             foreign: (0, None),
             reserve: spare(),
             strangers: VecDeque::new(),
             shut_until: None,
-        }
+            alarm: clock::alarm()?,
+            is_resting: false,
+        })
+    }
+
+    pub(super) fn alarm(&self) -> &OwnedFd {
+        &self.alarm
     }
 
     pub(super) fn listener(&self) -> &UnixListener {
@@ -147,8 +160,30 @@ impl Door {
 }
 
 impl Server {
-    /// Lets some in.
+    /// Lets some in, then shuts the door for a moment.
     pub(super) fn accept(&mut self) {
+        let started = Instant::now();
+        self.let_some_in();
+        if self.door.shut_until.is_none() && !self.sessions.is_empty() {
+            let rest = (started.elapsed() * REST).min(LONGEST_REST);
+            self.door.is_resting = clock::set_alarm(&self.door.alarm, rest).is_ok();
+            if self.door.is_resting {
+                self.poller.remove(self.door.listener());
+            }
+        }
+    }
+
+    /// Opens the door after a rest.
+    pub(super) fn end_rest(&mut self) {
+        clock::silence(&self.door.alarm);
+        if std::mem::take(&mut self.door.is_resting)
+            && let Err(error) = self.poller.add(self.door.listener(), LISTENER)
+        {
+            tracing::error!(%error, "the door stays shut");
+        }
+    }
+
+    fn let_some_in(&mut self) {
         for _ in 0..BATCH {
             let stream = match self.door.let_in() {
                 Came::In(stream) => stream,

@@ -39,7 +39,8 @@ use crate::table::tickets::LiveTicket;
 pub(super) const LISTENER: u64 = 0;
 const STOP: u64 = 1;
 const BELL: u64 = 2;
-/// Keys of sessions' pidfds start here; keys of connections go from 3 up and never come near.
+const ALARM: u64 = 3;
+/// Keys of sessions' pidfds start here; keys of connections go from 4 up and never come near.
 pub(super) const PIDFDS: u64 = 1 << 48;
 
 /// The longest that the loop sleeps without a look: no time that somebody has asked for is too large for the system.
@@ -125,12 +126,12 @@ impl Server {
             config: config.clone(),
             mailbox,
             poller,
-            door: Door::new(socket::listen(claim.socket_path(), config.is_for_others())?),
+            door: Door::new(socket::listen(claim.socket_path(), config.is_for_others())?)?,
             gate: Gate::new(config.authkey.clone()),
             stop: Vec::new(),
             connections: HashMap::new(),
             away: HashMap::new(),
-            next_key: 3,
+            next_key: 4,
             sessions: HashMap::new(),
             retired: HashMap::new(),
             waiting: Vec::new(),
@@ -148,6 +149,7 @@ impl Server {
         };
         server.settle(estate.living, estate.busy, estate.replies)?;
         server.poller.add(server.door.listener(), LISTENER)?;
+        server.poller.add(server.door.alarm(), ALARM)?;
         if is_expecting {
             server.expecting = Some(Expecting::begin());
         }
@@ -240,6 +242,7 @@ impl Server {
             LISTENER => self.accept(),
             STOP => self.stopping = true,
             BELL => self.run_errands(),
+            ALARM => self.end_rest(),
             key if key >= PIDFDS => self.end_session(SessionIndex((key - PIDFDS) as u16), "its process has ended"),
             key => {
                 if ready.writable {

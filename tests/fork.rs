@@ -528,6 +528,7 @@ fn the_child_of_a_program_with_a_broker_does_not_end_it() {
 }
 
 /// A class whose methods fork, as one that runs another program does.
+#[derive(Default)]
 pub struct Forker;
 
 #[sharehold::class]

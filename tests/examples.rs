@@ -149,3 +149,8 @@ fn a_server_of_ones_own_is_called_and_ended() {
 fn a_class_made_of_closures_is_called_by_name() {
     shows("by_hand", &["The mean of 3 values is 3.", "it has add(value: f64), mean()"]);
 }
+
+#[test]
+fn forked_workers_share_what_their_parent_had() {
+    shows("prefork", &["The array has", "4 workers have added up the array: 5000050000."]);
+}

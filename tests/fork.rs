@@ -5,16 +5,15 @@
 
 mod common;
 
+use std::cell::UnsafeCell;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{Actor, eventually, listen, role, say};
-use parking_lot::Mutex;
 use sharehold::{Array, ErrorKind, List, Manager, Object, Proxy, Ticket, TicketOptions, Value, check};
 
 fn parse(text: &str) -> Ticket {
@@ -253,60 +252,99 @@ fn more_roles(role: &str, arguments: &[String]) {
     }
 }
 
+/// What all threads of the storm share, and its children inherit: arrays with what is in them. A lock that an allocator could have: it is held over each fork, taken by a handler of
+/// the fork that comes after the library's own.
+struct Cache {
+    is_locked: AtomicBool,
+    arrays: UnsafeCell<Vec<(Array<u64>, [u64; 3])>>,
+}
+
+// SAFETY: the arrays are only touched by `with`, under the lock.
+unsafe impl Sync for Cache {}
+
+static CACHE: Cache = Cache { is_locked: AtomicBool::new(false), arrays: UnsafeCell::new(Vec::new()) };
+
+extern "C" fn lock_cache() {
+    while CACHE.is_locked.swap(true, Ordering::Acquire) {
+        std::thread::yield_now();
+    }
+}
+
+extern "C" fn unlock_cache() {
+    CACHE.is_locked.store(false, Ordering::Release);
+}
+
+impl Cache {
+    fn with<R>(&self, work: impl FnOnce(&mut Vec<(Array<u64>, [u64; 3])>) -> R) -> R {
+        lock_cache();
+        // SAFETY: the lock is held.
+        let result = work(unsafe { &mut *self.arrays.get() });
+        unlock_cache();
+        result
+    }
+}
+
 /// Threads clone, drop, redeem and look up while another forks.
 fn storm(ticket: &Ticket, name: &str) {
     const FORKS: usize = 200;
+    // Before the library's own, so it runs after them.
+    // SAFETY: the handlers are functions of this program.
+    assert_eq!(unsafe { libc::pthread_atfork(Some(lock_cache), Some(unlock_cache), Some(unlock_cache)) }, 0);
     let manager = Manager::connect(name).expect("connected");
     let shared: Array<u64> = manager.redeem(ticket).expect("redeemed");
-    // What children inherit also of other threads, as a cache is.
-    let cache: Arc<Mutex<Vec<Array<u64>>>> = Arc::default();
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for thread in 0..3_u64 {
-            let (shared, manager, cache, ended) = (shared.clone(), manager.clone(), Arc::clone(&cache), &ended);
+            let (shared, manager, ended) = (shared.clone(), manager.clone(), &ended);
             scope.spawn(move || {
                 for round in 0.. {
                     if ended.load(Ordering::Relaxed) {
                         break;
                     }
                     let copies = vec![shared.clone(); 10];
-                    let fresh = manager.array(&[thread, round, thread ^ round]).expect("created");
-                    let taken: Array<u64> =
-                        manager.redeem(&fresh.ticket().expect("issued")).expect("redeemed by the same");
+                    let elements = [thread, round, thread ^ round];
+                    let fresh = manager.array(&elements).expect("created");
+                    let taken: Array<u64> = manager.redeem(&fresh.ticket().expect("issued")).expect("redeemed");
                     drop(fresh);
                     let found: Array<u64> = manager.lookup("shared").expect("found");
                     assert_eq!(*found.read().expect("readable"), [1, 2, 3]);
-                    let mut cache = cache.lock();
-                    cache.push(taken);
-                    if cache.len() > 20 {
-                        cache.drain(..10);
-                    }
-                    drop(cache);
-                    drop(copies);
+                    let gone = CACHE.with(|arrays| {
+                        arrays.push((taken, elements));
+                        let many = if arrays.len() > 20 { 10 } else { 0 };
+                        arrays.drain(..many).collect::<Vec<_>>()
+                    });
+                    drop((gone, copies));
                 }
             });
         }
-        for _ in 0..FORKS {
-            // As whoever forks with threads has to, so that the child can use it.
-            let held = cache.lock();
-            let child = fork();
-            if child == 0 {
-                leave(|| {
-                    for array in held.iter().chain([&shared]) {
-                        let elements = array.read().expect("the child has it").to_vec();
-                        let canary = elements[0] ^ elements[1] == elements[2] || elements == [1, 2, 3];
-                        assert!(canary, "the child reads another object: {elements:?}");
-                    }
-                    let more: Vec<Array<u64>> = held.iter().cloned().collect();
-                    drop(more);
-                });
+        let forked = catch_unwind(AssertUnwindSafe(|| {
+            for _ in 0..FORKS {
+                let child = fork();
+                if child == 0 {
+                    leave(|| {
+                        let inherited = CACHE.with(std::mem::take);
+                        // The parent drops its own meanwhile, and others get their memory.
+                        for _ in 0..20 {
+                            let copies = inherited.clone();
+                            for (array, elements) in &copies {
+                                assert_eq!(array.read().expect("the child has it")[..], elements[..]);
+                            }
+                            assert_eq!(*shared.read().expect("the child has it"), [1, 2, 3]);
+                            std::thread::yield_now();
+                        }
+                    });
+                }
+                join(child);
             }
-            drop(held);
-            join(child);
-        }
+        }));
+        // The others end also if a child has failed.
         ended.store(true, Ordering::Relaxed);
+        if let Err(failure) = forked {
+            std::panic::resume_unwind(failure);
+        }
     });
-    drop((cache, shared));
+    CACHE.with(Vec::clear);
+    drop(shared);
     say("done");
     listen();
 }

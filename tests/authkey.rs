@@ -4,9 +4,9 @@
 
 mod common;
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -71,12 +71,6 @@ fn key_file(folder: &Folder, content: &[u8], mode: u32) -> PathBuf {
     path
 }
 
-fn private(what: &str) -> Folder {
-    let folder = Folder::new(what);
-    DirBuilder::new().mode(0o700).create(&folder).expect("made");
-    folder
-}
-
 #[test]
 fn only_the_right_key_lets_a_client_in() {
     let (_broker, name) = broker("in");
@@ -105,7 +99,7 @@ fn only_the_right_key_lets_a_client_in() {
 
 #[test]
 fn a_broker_without_the_key_is_not_taken_for_one_that_has_it() {
-    let folder = private("plain");
+    let folder = Folder::private("plain");
     let name = format!("authkey-plain-{}", std::process::id());
     let _broker = Broker::builder().name(&name).capacity(1 << 20).spawn().expect("started");
     let error = Manager::connect_with(&name, KEY).expect_err("refused");
@@ -130,7 +124,7 @@ fn keys_that_are_none_are_refused_before_anything_is_started() {
 
 #[test]
 fn a_file_with_a_key_is_the_users_alone() {
-    let folder = private("file");
+    let folder = Folder::private("file");
     let refused = |path: &Path, what: &str| {
         let error = Authkey::from_file(path).expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
@@ -167,7 +161,7 @@ fn a_file_with_a_key_is_the_users_alone() {
 
 #[test]
 fn who_gives_wrong_keys_has_to_wait_and_nobody_else_has() {
-    let folder = private("guess");
+    let folder = Folder::private("guess");
     let name = format!("authkey-guess-{}", std::process::id());
     let mut command = Command::new(env!("CARGO_BIN_EXE_sharehold"));
     command.args(["serve", "--name", &name, "--capacity", "1M", "--allow-uid", "65534", "--authkey-file"]);
@@ -220,7 +214,7 @@ fn a_child_broker_has_the_key_shows_it_nowhere_and_keeps_it_when_it_is_started_a
 
 #[test]
 fn a_client_does_not_come_back_to_a_broker_with_another_key() {
-    let folder = private("other");
+    let folder = Folder::private("other");
     let serve = |key: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sharehold"));
         command.args(["serve", "--name", "other", "--capacity", "1M"]).env("SHAREHOLD_DIR", &folder.0);
@@ -255,7 +249,7 @@ fn a_client_does_not_come_back_to_a_broker_with_another_key() {
 
 #[test]
 fn the_command_and_tickets_find_the_key_in_a_file_and_no_log_has_it() {
-    let folder = private("command");
+    let folder = Folder::private("command");
     let file = key_file(&folder, KEY.as_bytes(), 0o600);
     let command = |arguments: &[&str], with: bool| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sharehold"));

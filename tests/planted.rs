@@ -136,10 +136,6 @@ fn state(path: &Path) -> (u64, u32, u32, i64) {
     (there.ino(), there.mode(), there.uid(), there.ctime_nsec())
 }
 
-fn private(folder: &Folder) {
-    DirBuilder::new().mode(0o700).create(folder).expect("made");
-}
-
 fn serve(folder: &Folder, backing: &str, how: &str) -> (Actor, String) {
     let broker = Actor::start_by(folder.command(), "serve", &["planted", backing, how]);
     let said = broker.hear();
@@ -159,9 +155,7 @@ fn what_stands_where_the_lock_file_belongs_is_not_followed_and_not_changed() {
         return;
     }
     use Plant::*;
-    let (folder, victims) = (Folder::new("lock"), Folder::new("victims"));
-    private(&folder);
-    private(&victims);
+    let (folder, victims) = (Folder::private("lock"), Folder::private("victims"));
     for plant in [Link, DanglingLink, Fifo, Directory, Socket, HardLink, OpenFile, AnothersFile] {
         let path = folder.0.join("planted.lock");
         let planted = Planted::new(plant, &path, &victims.0.join("victim"));
@@ -181,9 +175,7 @@ fn what_stands_where_the_socket_belongs_is_not_removed() {
         return;
     }
     use Plant::*;
-    let (folder, victims) = (Folder::new("socket"), Folder::new("victims"));
-    private(&folder);
-    private(&victims);
+    let (folder, victims) = (Folder::private("socket"), Folder::private("victims"));
     for plant in [Link, DanglingLink, Fifo, Directory, File, AnothersSocket] {
         let path = folder.0.join("planted.sock");
         let planted = Planted::new(plant, &path, &victims.0.join("victim"));
@@ -205,8 +197,7 @@ fn a_directory_that_is_not_the_users_own_and_closed_is_refused() {
     if !is_root() {
         return;
     }
-    let real = Folder::new("real");
-    private(&real);
+    let real = Folder::private("real");
     type Place<'a> = &'a dyn Fn(&Path);
     let tries: [(&str, Place<'_>); 6] = [
         ("is a symbolic link", &|path| symlink(&real, path).expect("linked")),
@@ -244,9 +235,7 @@ fn what_stands_where_the_segment_belongs_is_not_mapped_and_not_removed() {
         return;
     }
     use Plant::*;
-    let (folder, victims) = (Folder::new("segment"), Folder::new("victims"));
-    private(&folder);
-    private(&victims);
+    let folder = Folder::private("segment");
     let name = format!("planted-{}", std::process::id());
     let path = PathBuf::from(format!("/dev/shm/sharehold-0-{name}"));
     let victim = Path::new("/dev/shm").join(format!("sharehold-victim-{}", std::process::id()));
@@ -306,8 +295,7 @@ fn a_client_goes_to_no_broker_but_one_of_the_user_whose_directory_it_is() {
     refused(&client.hear(), &planted, "its mode is 0777");
 
     // A socket of somebody else in a directory of ours.
-    let ours = Folder::new("ours");
-    private(&ours);
+    let ours = Folder::private("ours");
     let socket = ours.0.join("planted.sock");
     symlink(planted.join("planted.sock"), &socket).expect("linked");
     let client = Actor::start_by(ours.command(), "connect", &["planted"]);
@@ -333,8 +321,7 @@ fn as_nobody(command: &mut Command) -> Command {
 fn all_that_a_broker_makes_is_the_users_alone_whatever_the_umask() {
     // Nobody but root can go into what it makes under the second.
     for umask in if is_root() { vec!["0", "777"] } else { vec!["0"] } {
-        let folder = Folder::new("modes");
-        private(&folder);
+        let folder = Folder::private("modes");
         let inner = folder.0.join("made");
         let mut command = Command::new("sh");
         let exe = std::env::current_exe().expect("a path");

@@ -6,7 +6,7 @@ mod common;
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -306,9 +306,7 @@ fn a_broker_can_not_be_traced_by_its_own_user_unless_it_is_said() {
         return;
     }
     for (how, expected) in [("", "false false false false"), ("debuggable", "true true true true")] {
-        let folder = Folder::new("own");
-        DirBuilder::new().mode(0o700).create(&folder).expect("made");
-        chown(&folder, Some(NOBODY), None).expect("root may");
+        let folder = Folder::private_of("own", NOBODY);
         let mut command = as_user(NOBODY, &folder);
         command.env("SHAREHOLD_DIR", &folder.0);
         let owner = Actor::start_by(command, "own", &[how]);
@@ -324,9 +322,7 @@ fn processes_that_proc_does_not_show_are_not_taken_for_dead() {
     if !is_root() {
         return;
     }
-    let folder = Folder::new("hidden");
-    DirBuilder::new().mode(0o700).create(&folder).expect("made");
-    chown(&folder, Some(NOBODY), None).expect("root may");
+    let folder = Folder::private_of("hidden", NOBODY);
     let mut command = Command::new("unshare");
     let script = "mount -t proc -o hidepid=2 proc /proc || exit 77; exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\" \"$@\"";
     command.args(["--mount", "sh", "-c", script]).arg(std::env::current_exe().expect("a path"));

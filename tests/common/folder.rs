@@ -1,5 +1,7 @@
 //! A folder for the brokers of one test, gone with the test.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,6 +23,20 @@ impl Folder {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         Self(env::temp_dir().join(format!("sharehold-{what}-{}-{number}", std::process::id())))
+    }
+
+    /// One that only this user can look into, and is there.
+    pub fn private(what: &str) -> Self {
+        let folder = Self::new(what);
+        DirBuilder::new().mode(0o700).create(&folder).expect("made");
+        folder
+    }
+
+    /// As [`Folder::private`], of another user. Root may.
+    pub fn private_of(what: &str, user: u32) -> Self {
+        let folder = Self::private(what);
+        chown(&folder, Some(user), None).expect("root may");
+        folder
     }
 
     /// The place of a broker in it, as one of another user is named.

@@ -94,6 +94,35 @@ fn redeemed(manager: &Manager, text: &str) -> Array<u64> {
     manager.redeem(&text.parse().expect("a ticket")).expect("not spent")
 }
 
+/// What is killed while it redeems.
+fn redeem(broker: &str, text: &str) {
+    let manager = &connect(broker);
+    let ticket: Ticket = text.parse().expect("a ticket");
+    begin();
+    let array = manager.redeem::<Array<u64>>(&ticket);
+    end();
+    array.expect("redeemed");
+}
+
+/// What is killed while it drops what it has redeemed.
+fn let_go(broker: &str, text: &str) {
+    let manager = &connect(broker);
+    let held = redeemed(manager, text);
+    begin();
+    drop(held);
+    end();
+}
+
+/// What is killed while it changes a value.
+fn count_up(broker: &str, _: &str) {
+    let manager = &connect(broker);
+    let counter: Value<[u64; 8]> = manager.lookup("counter").expect("published");
+    begin();
+    let changed = counter.update(|all| all.iter_mut().for_each(|n| *n += 1));
+    end();
+    changed.expect("changed");
+}
+
 /// Takes the uses that the killed process has not taken: what a ticket gives is alive and whole.
 fn use_up(fixture: &Fixture, prepared: Prepared) {
     let ticket = prepared.ticket.expect("made");
@@ -258,26 +287,14 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "last drop",
-        perform: |broker, text| {
-            let manager = &connect(broker);
-            let held = redeemed(manager, text);
-            begin();
-            drop(held);
-            end();
-        },
+        perform: let_go,
         prepare: |fixture| only_ticket(fixture, 1),
         next: create_another,
         tidy: no_rest,
     },
     Operation {
         name: "last drop of what is taken up",
-        perform: |broker, text| {
-            let manager = &connect(broker);
-            let held = redeemed(manager, text);
-            begin();
-            drop(held);
-            end();
-        },
+        perform: let_go,
         prepare: |fixture| only_ticket(fixture, 1),
         next: take_up,
         tidy: no_rest,
@@ -312,42 +329,21 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "redeem one of three uses",
-        perform: |broker, text| {
-            let manager = &connect(broker);
-            let ticket: Ticket = text.parse().expect("a ticket");
-            begin();
-            let array = manager.redeem::<Array<u64>>(&ticket);
-            end();
-            array.expect("redeemed");
-        },
+        perform: redeem,
         prepare: |fixture| array_and_ticket(fixture, 3),
         next: take_up,
         tidy: use_up,
     },
     Operation {
         name: "redeem the last use",
-        perform: |broker, text| {
-            let manager = &connect(broker);
-            let ticket: Ticket = text.parse().expect("a ticket");
-            begin();
-            let array = manager.redeem::<Array<u64>>(&ticket);
-            end();
-            array.expect("redeemed");
-        },
+        perform: redeem,
         prepare: |fixture| array_and_ticket(fixture, 1),
         next: take_up,
         tidy: use_up,
     },
     Operation {
         name: "redeem what only the ticket holds",
-        perform: |broker, text| {
-            let manager = &connect(broker);
-            let ticket: Ticket = text.parse().expect("a ticket");
-            begin();
-            let array = manager.redeem::<Array<u64>>(&ticket);
-            end();
-            array.expect("redeemed");
-        },
+        perform: redeem,
         prepare: |fixture| only_ticket(fixture, 1),
         next: create_another,
         tidy: use_up,
@@ -484,28 +480,14 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "change a value",
-        perform: |broker, _| {
-            let manager = &connect(broker);
-            let counter: Value<[u64; 8]> = manager.lookup("counter").expect("published");
-            begin();
-            let changed = counter.update(|all| all.iter_mut().for_each(|n| *n += 1));
-            end();
-            changed.expect("changed");
-        },
+        perform: count_up,
         prepare: nothing,
         next: read_counter,
         tidy: |fixture, prepared| change_counter(fixture, &prepared),
     },
     Operation {
         name: "change a value that is changed next",
-        perform: |broker, _| {
-            let manager = &connect(broker);
-            let counter: Value<[u64; 8]> = manager.lookup("counter").expect("published");
-            begin();
-            let changed = counter.update(|all| all.iter_mut().for_each(|n| *n += 1));
-            end();
-            changed.expect("changed");
-        },
+        perform: count_up,
         prepare: nothing,
         next: change_counter,
         tidy: no_rest,

@@ -187,7 +187,7 @@ fn part_sessions(host: &Host) -> Vec<Living> {
     for record in sessions::attached(region).filter(|record| record.index != SessionIndex::BROKER) {
         // The descriptor first: if the process is the right one afterwards, the descriptor is of the right one too.
         let pidfd = process::pidfd(record.pid).ok();
-        match pidfd.filter(|_| record.state == SessionState::Active && process::is_alive(record.pid, record.start)) {
+        match pidfd.filter(|_| record.state == SessionState::Active && record.lives()) {
             Some(pidfd) => {
                 living.push(Living { index: record.index, pid: record.pid, pidfd: Some(pidfd), parent: None });
             }

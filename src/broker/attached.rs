@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::door;
 use super::lending;
 use super::peer::Asked;
-use super::server::{PIDFDS, Server, random};
+use super::server::{PIDFDS, Server, connection, random};
 use super::sweep::sweep;
 use crate::control::message::{self, Attach, Join, Request, Welcome};
 use crate::error::{Error, ErrorKind, Result};
@@ -16,6 +16,7 @@ use crate::region::layout::{FINGERPRINT, VERSION};
 use crate::region::region::check_layout;
 use crate::region::{Generation, Rights, SessionIndex};
 use crate::sync::atomic::Ordering;
+use crate::sys::poller::Poller;
 use crate::sys::process;
 use crate::table::counting::SessionState;
 use crate::table::sessions;
@@ -105,9 +106,9 @@ impl Server {
         };
         // A newcomer reads the header next.
         self.mend_header();
-        let peer = self.connections.get(&key).ok_or_else(|| message::protocol("the connection has gone"))?.peer;
+        let peer = self.connection(key)?.peer;
         let index = self.free_session(peer.pid)?;
-        let connection = self.connections.get_mut(&key).ok_or_else(|| message::protocol("the connection has gone"))?;
+        let connection = connection(&mut self.connections, key)?;
         let entry =
             self.region.session(index).ok_or_else(|| Error::new(ErrorKind::Damaged, "the session table is cut off"))?;
         self.region.reserve_row(index)?;
@@ -116,7 +117,7 @@ impl Server {
         let pidfd = process::peer_pidfd(connection.stream.as_fd())
             .map_or_else(|| process::pidfd(peer.pid), Ok)
             .map_err(|error| if process::has_descriptors() { error } else { door::no_descriptors() })?;
-        self.poller.add(&pidfd, PIDFDS + u64::from(index.0))?;
+        watch_end(&self.poller, index, &pidfd)?;
         let generation = sessions::enter(entry, peer.pid, peer.uid, rights);
         // What was entered was asked for by its number: it is of the right process only if that has not ended before.
         if process::has_ended(&pidfd) {
@@ -142,12 +143,18 @@ impl Server {
         Ok(welcome(token, index, generation))
     }
 
-    /// Makes a connection one of the session that it says.
-    pub(super) fn join(&mut self, key: u64, body: &[u8]) -> Result<SessionIndex> {
+    /// The session that a further connection says it is of, and proves with its token. `doing`: what it wants with it.
+    pub(super) fn member(&mut self, body: &[u8], doing: &str) -> Result<(SessionIndex, &mut Attached)> {
         let join: Join = message::fixed(body)?;
         let index = SessionIndex(join.session as u16);
         let attached = self.sessions.get_mut(&index).filter(|attached| attached.token == join.token);
-        let attached = attached.ok_or_else(|| message::protocol("there is no such session to join"))?;
+        let attached = attached.ok_or_else(|| message::protocol(format!("there is no such session to {doing}")))?;
+        Ok((index, attached))
+    }
+
+    /// Makes a connection one of the session that it says.
+    pub(super) fn join(&mut self, key: u64, body: &[u8]) -> Result<SessionIndex> {
+        let (index, attached) = self.member(body, "join")?;
         if attached.connections >= MOST_CONNECTIONS {
             return Err(Error::new(
                 ErrorKind::TableFull,
@@ -156,8 +163,7 @@ impl Server {
             .help("so many calls are being made by this process at the same time: let some of them end"));
         }
         attached.connections += 1;
-        let connection = self.connections.get_mut(&key);
-        connection.ok_or_else(|| message::protocol("the connection has gone"))?.session = Some(index);
+        self.connection(key)?.session = Some(index);
         Ok(index)
     }
 
@@ -188,6 +194,11 @@ impl Server {
         }
         self.retired.insert(index, attached);
     }
+}
+
+/// Has the loop told when the process of a session ends.
+pub(super) fn watch_end(poller: &Poller, index: SessionIndex, pidfd: &OwnedFd) -> Result<()> {
+    poller.add(pidfd, PIDFDS + u64::from(index.0))
 }
 
 pub(super) fn welcome(token: u64, index: SessionIndex, generation: Generation) -> Welcome {

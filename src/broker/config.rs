@@ -64,9 +64,7 @@ impl Config {
         Err(Error::new(ErrorKind::InvalidArgument, format!("a broker can't have these sizes: {:?}", self.capacities))
             .help("2 to 4096 sessions, 1 to 2^30 objects, 1 to 2^24 tickets and names, 4 KiB to 64 TiB of memory"))
     }
-}
 
-impl Config {
     /// Whether processes of this user may attach.
     pub(crate) fn allows(&self, uid: u32) -> bool {
         uid == found::user() || self.allowed.contains(&uid)

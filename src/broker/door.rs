@@ -176,10 +176,8 @@ impl Server {
     /// Opens the door after a rest.
     pub(super) fn end_rest(&mut self) {
         clock::silence(&self.door.alarm);
-        if std::mem::take(&mut self.door.is_resting)
-            && let Err(error) = self.poller.add(self.door.listener(), LISTENER)
-        {
-            tracing::error!(%error, "the door stays shut");
+        if std::mem::take(&mut self.door.is_resting) {
+            self.open_door();
         }
     }
 
@@ -224,9 +222,13 @@ impl Server {
         while let Some(late) = self.door.late() {
             self.turn_out(late, &too_late());
         }
-        if self.door.opens()
-            && let Err(error) = self.poller.add(self.door.listener(), LISTENER)
-        {
+        if self.door.opens() {
+            self.open_door();
+        }
+    }
+
+    fn open_door(&self) {
+        if let Err(error) = self.poller.add(self.door.listener(), LISTENER) {
             tracing::error!(%error, "the door stays shut");
         }
     }

@@ -3,9 +3,9 @@
 //! The parent asks for one, and the child claims it in the region. Its own word about itself is a message that says nothing: who it is, the kernel tells. It ends with its connection, of
 //! which the parent too has an end until none of its threads counts there any more; so it is not ended when its process is seen to be gone.
 
-use super::attached::{Attached, welcome};
-use super::server::{PIDFDS, Server, random};
-use crate::control::message::{self, Join};
+use super::attached::{Attached, watch_end, welcome};
+use super::server::{Server, connection, random};
+use crate::control::message;
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::SessionIndex;
 use crate::sync::atomic::Ordering;
@@ -15,15 +15,15 @@ use crate::table::sessions;
 impl Server {
     /// Enters a child of a session, on the connection that it will inherit.
     pub(super) fn prepare_child(&mut self, key: u64, body: &[u8]) -> Result<Vec<u8>> {
-        let join: Join = message::fixed(body)?;
-        let parent = SessionIndex(join.session as u16);
-        let attached = self.sessions.get(&parent).filter(|attached| attached.token == join.token);
-        let attached = attached.filter(|attached| !attached.entry.only_reads());
-        let pid = attached.ok_or_else(|| message::protocol("there is no such session to fork"))?.pid;
+        let (parent, attached) = self.member(body, "fork")?;
+        if attached.entry.only_reads() {
+            return Err(message::protocol("there is no such session to fork"));
+        }
+        let pid = attached.pid;
         // It forks one at a time: what was prepared before for it, by another broker, it has given up.
         self.end_children(parent);
         let index = self.free_session(pid)?;
-        let connection = self.connections.get_mut(&key).ok_or_else(|| message::protocol("the connection has gone"))?;
+        let connection = connection(&mut self.connections, key)?;
         let entry =
             self.region.session(index).ok_or_else(|| Error::new(ErrorKind::Damaged, "the session table is cut off"))?;
         socket::ask_for_senders(&connection.stream)?;
@@ -98,7 +98,7 @@ impl Server {
     fn watch_process(&mut self, index: SessionIndex) {
         let Some(attached) = self.sessions.get_mut(&index) else { return };
         if let Some(pidfd) = &attached.pidfd
-            && self.poller.add(pidfd, PIDFDS + u64::from(index.0)).is_ok()
+            && watch_end(&self.poller, index, pidfd).is_ok()
         {
             attached.parent = None;
         }
@@ -116,7 +116,7 @@ impl Server {
             self.poller.remove(pidfd);
             return None;
         }
-        if attached.parent.take().is_some() && self.poller.add(pidfd, PIDFDS + u64::from(index.0)).is_err() {
+        if attached.parent.take().is_some() && watch_end(&self.poller, index, pidfd).is_err() {
             tracing::warn!(session = index.0, "the end of a process can't be watched");
         }
         Some(attached)

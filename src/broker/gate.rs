@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::peer::Connection;
-use super::server::Server;
+use super::server::{Server, connection};
 use crate::control::authkey::{self, Authkey, Side};
 use crate::control::message::{self, Challenge, Proven, Request};
 use crate::error::{Error, ErrorKind, Result};
@@ -70,7 +70,7 @@ impl Gate {
 impl Server {
     /// Gives a connection what it is to prove the key with. Nothing, if there is no key.
     pub(super) fn challenge(&mut self, key: u64) -> Result<Vec<u8>> {
-        let connection = self.connections.get_mut(&key).ok_or_else(|| message::protocol("the connection has gone"))?;
+        let connection = connection(&mut self.connections, key)?;
         if self.gate.authkey.is_none() {
             return Ok(Vec::new());
         }
@@ -81,7 +81,7 @@ impl Server {
     /// Looks at a client's proof, and answers with the broker's own.
     pub(super) fn prove(&mut self, key: u64, body: &[u8]) -> Result<Vec<u8>> {
         let theirs: message::Prove = message::fixed(body)?;
-        let connection = self.connections.get_mut(&key).ok_or_else(|| message::protocol("the connection has gone"))?;
+        let connection = connection(&mut self.connections, key)?;
         // Each is good for one try.
         let nonce =
             connection.challenge.take().ok_or_else(|| message::protocol("a proof came that nobody asked for"))?;

@@ -46,7 +46,7 @@ impl Server {
     pub(super) fn take_hand_back(&mut self, key: u64, asked: &Asked) -> Result<Vec<u8>> {
         let back: HandBack = message::fixed(asked.body())?;
         check_layout(back.version, back.fingerprint)?;
-        let connection = self.connections.get_mut(&key).ok_or_else(|| message::protocol("the connection has gone"))?;
+        let connection = self.connection(key)?;
         let (descriptor, pid) = (connection.descriptor.take(), connection.peer.pid);
         if self.region_id() != back.region_id {
             self.check_unused()?;

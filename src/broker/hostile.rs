@@ -20,8 +20,8 @@ use crate::control::message::{
 };
 use crate::error::ErrorKind;
 use crate::object::{Kind, Proxy};
-use crate::region::Rights;
 use crate::region::layout::{FINGERPRINT, VERSION};
+use crate::region::{Generation, Rights, SessionIndex};
 use crate::sys::frozen::Frozen;
 use crate::sys::{place, socket};
 
@@ -117,7 +117,7 @@ impl Stage {
 
     fn session_of(&self, rights: Rights) -> (UnixStream, Join) {
         let mut stream = self.connect();
-        let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, rights: rights as u32 };
+        let attach = Attach::with(rights);
         stream.write_all(&message::request(Request::Attach, 1, bytemuck::bytes_of(&attach))).expect("sent");
         let mut reply = [0; HEAD + size_of::<Welcome>()];
         stream.read_exact(&mut reply).expect("attached");
@@ -238,16 +238,9 @@ fn only_what_was_proven_on_a_connection_counts_on_it() {
         let prove = Prove { nonce: [7; 32], proof: key.prove(Side::Client, nonce, &[7; 32]) };
         message::request(Request::Prove, 2, bytemuck::bytes_of(&prove))
     };
-    let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, rights: Rights::All as u32 };
+    let attach = Attach::with(Rights::All);
     let attach = message::request(Request::Attach, 3, bytemuck::bytes_of(&attach));
-    let back = HandBack {
-        fingerprint: FINGERPRINT,
-        region_id: 1,
-        version: VERSION,
-        session: 1,
-        generation: 1,
-        rights: Rights::All as u32,
-    };
+    let back = HandBack::of(1, SessionIndex(1), Generation(1), Rights::All);
     let back = message::request(Request::HandBack, 3, bytemuck::bytes_of(&back));
     let (wrong, fault) = (Said::Failure(ErrorKind::WrongAuthkey), Said::Failure(ErrorKind::Protocol));
     // Each ends its connection.

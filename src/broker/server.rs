@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::adopt::{self, Estate, Living};
-use super::attached::{Attached, LEFT};
+use super::attached::{Attached, LEFT, watch_end};
 use super::callers::Callers;
 use super::config::Config;
 use super::directory::Waiting;
@@ -32,7 +32,7 @@ use crate::sync::atomic::Ordering;
 use crate::sys::claim::Claim;
 use crate::sys::memory::Memory;
 use crate::sys::poller::{Poller, Ready};
-use crate::sys::{clock, place, socket};
+use crate::sys::{clock, place, process, socket};
 use crate::table::sessions;
 use crate::table::tickets::LiveTicket;
 
@@ -161,7 +161,7 @@ impl Server {
     pub(super) fn settle(&mut self, living: Vec<Living>, busy: Vec<SlotIndex>, replies: Vec<LiveTicket>) -> Result<()> {
         for Living { index, pid, pidfd, parent } in living {
             if let Some(pidfd) = &pidfd {
-                self.poller.add(pidfd, PIDFDS + u64::from(index.0))?;
+                watch_end(&self.poller, index, pidfd)?;
             }
             let Some(entry) = self.region.session(index).map(sessions::Entry::of) else { continue };
             let attached =
@@ -300,16 +300,7 @@ impl Server {
             (Request::Freeze, None) => self.freeze(key, asked.body()),
             (Request::HandBack, None) => self.take_hand_back(key, asked),
             (Request::Fork, None) => self.prepare_child(key, asked.body()),
-            (
-                Request::Attach
-                | Request::Join
-                | Request::HandBack
-                | Request::Challenge
-                | Request::Prove
-                | Request::Fork
-                | Request::Freeze,
-                Some(_),
-            ) => Err(message::protocol("this connection is attached already")),
+            (request, Some(_)) if request.is_first() => Err(message::protocol("this connection is attached already")),
             (_, None) => Err(message::protocol("the first message of a connection is attach, join or hand-back")),
             (request, Some(session)) if !request.only_reads() && lending::only_reads(&self.sessions, session) => {
                 Err(lending::refused())
@@ -415,6 +406,10 @@ impl Server {
         self.answer_received(key);
     }
 
+    pub(super) fn connection(&mut self, key: u64) -> Result<&mut Connection> {
+        connection(&mut self.connections, key)
+    }
+
     fn let_wait(&mut self, key: u64) {
         if let Some(connection) = self.connections.get_mut(&key) {
             connection.waits = true;
@@ -509,8 +504,10 @@ fn new_region(config: &Config) -> Result<Region> {
 }
 
 pub(super) fn random() -> Result<u64> {
-    let mut bytes = [0; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| Error::os("get random bytes", error))?;
-    Ok(u64::from_ne_bytes(bytes))
+    process::random().map(u64::from_ne_bytes)
+}
+
+/// A connection that is being answered. For those who need other parts of the server beside it; else [`Server::connection`].
+pub(super) fn connection(connections: &mut HashMap<u64, Connection>, key: u64) -> Result<&mut Connection> {
+    connections.get_mut(&key).ok_or_else(|| message::protocol("the connection has gone"))
 }

@@ -11,8 +11,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use sharehold::Manager;
 
 use crate::control::message::{self, Attach, HEAD, HandBack, Join, Request, Welcome};
-use crate::region::Rights;
-use crate::region::layout::{FINGERPRINT, VERSION};
+use crate::region::{Generation, Rights, SessionIndex};
 use crate::sys::memory::Memory;
 use crate::sys::place;
 
@@ -61,7 +60,7 @@ impl Stage {
     /// One that has attached, with descriptors, and how others join it.
     fn attached(&self, descriptors: usize) -> (UnixStream, Join) {
         let mut stream = self.connect();
-        let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, rights: Rights::All as u32 };
+        let attach = Attach::with(Rights::All);
         send(&stream, &message::request(Request::Attach, 1, bytemuck::bytes_of(&attach)), descriptors, &stream);
         let welcome: Welcome = message::fixed(&hear(&mut stream).expect("attached")).expect("a welcome");
         (stream, Join { token: welcome.token, session: welcome.session, reserved: 0 })
@@ -169,14 +168,7 @@ fn regions_that_are_handed_back_and_not_taken_are_closed_and_unmapped() {
     for (what, descriptor) in all.into_iter().enumerate() {
         for descriptors in [0, 1, 2] {
             let mut stream = stage.connect();
-            let back = HandBack {
-                fingerprint: FINGERPRINT,
-                region_id: 42,
-                version: VERSION,
-                session: 1,
-                generation: 1,
-                rights: Rights::All as u32,
-            };
+            let back = HandBack::of(42, SessionIndex(1), Generation(1), Rights::All);
             let bytes = message::request(Request::HandBack, 1, bytemuck::bytes_of(&back));
             send(&stream, &bytes, descriptors, descriptor);
             hear(&mut stream).expect("refused");

@@ -17,7 +17,6 @@ use crate::control::message::{self, At, Attach, Create, GiveBack, HandBack, Join
 use crate::control::{Channel, Connection, PATIENCE, call};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::scope;
-use crate::region::layout::{FINGERPRINT, VERSION};
 use crate::region::region::check_layout;
 use crate::region::{Generation, ObjectId, Region, Rights, SessionIndex};
 use crate::session::{Ask, Link, Session};
@@ -130,14 +129,10 @@ impl Connections {
 
     /// Has the broker prepare a session for a child that is about to be forked.
     pub(super) fn prepare_child(&self, patience: Duration) -> Result<State> {
-        let state = self.state();
         let mut first = Connection::open(&self.place)?;
-        let parent =
-            Join { token: state.token.load(Ordering::Relaxed), session: u32::from(state.session.0), reserved: 0 };
         let welcome: Welcome =
-            message::fixed(first.call(Request::Fork, &[bytemuck::bytes_of(&parent)], Some(patience))?)?;
-        let session = u16::try_from(welcome.session).map_err(|_| message::protocol("a session number is too large"))?;
-        Ok(State::new(SessionIndex(session), Generation(welcome.generation), welcome.token, Some(first)))
+            message::fixed(first.call(Request::Fork, &[bytemuck::bytes_of(&self.join())], Some(patience))?)?;
+        Ok(State::new(session_of(&welcome)?, Generation(welcome.generation), welcome.token, Some(first)))
     }
 
     /// In a forked child, before it has threads: has this state from now on. `is_claimed`: it has the session that the state is of.
@@ -264,14 +259,8 @@ impl Connections {
             return Err(has_left());
         }
         let mut connection = Connection::log_in(&self.place, &self.login, PATIENCE)?;
-        let back = HandBack {
-            fingerprint: FINGERPRINT,
-            region_id: self.region.header().region_id.load(Ordering::Relaxed),
-            version: VERSION,
-            session: u32::from(self.state().session.0),
-            generation: self.state().generation.0,
-            rights: self.rights as u32,
-        };
+        let region_id = self.region.header().region_id.load(Ordering::Relaxed);
+        let back = HandBack::of(region_id, self.state().session, self.state().generation, self.rights);
         let body = [bytemuck::bytes_of(&back)];
         let answer = match self.rights {
             Rights::All => connection.call_sending(Request::HandBack, &body, self.region.file(), Some(PATIENCE))?,
@@ -408,17 +397,20 @@ pub(super) fn attached_to(region_id: u64) -> Option<(Arc<Session>, Arc<Connectio
     found.min_by_key(|(session, _)| session.only_reads())
 }
 
+fn session_of(welcome: &Welcome) -> Result<SessionIndex> {
+    u16::try_from(welcome.session).map(SessionIndex).map_err(|_| message::protocol("a session number is too large"))
+}
+
 fn attach_anew(name: &str, place: &Place, login: &Login, rights: Rights) -> Result<(Arc<Session>, Arc<Connections>)> {
     fork::watch_forks()?;
     let mut first = Connection::log_in(place, login, PATIENCE)?;
-    let attach = Attach { fingerprint: FINGERPRINT, version: VERSION, rights: rights as u32 };
+    let attach = Attach::with(rights);
     let (body, fd) = first.call_with(Request::Attach, &[bytemuck::bytes_of(&attach)], Some(PATIENCE))?;
     let welcome: Welcome = message::fixed(body)?;
     check_layout(welcome.version, welcome.fingerprint)?;
     let fd = fd.ok_or_else(|| message::protocol("the broker sent no region"))?;
     let region = Arc::new(Region::received(fd, rights)?);
-    let index =
-        SessionIndex(u16::try_from(welcome.session).map_err(|_| message::protocol("a session number is too large"))?);
+    let index = session_of(&welcome)?;
     let generation = Generation(welcome.generation);
     let session = Session::new(Arc::clone(&region), index, generation, rights)?;
     let channel = Arc::new(Connections {

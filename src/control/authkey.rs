@@ -12,7 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::found;
+use crate::sys::{found, process};
 
 /// Names the file with the key that a process shows to brokers that ask for one.
 const FILE: &str = "SHAREHOLD_AUTHKEY_FILE";
@@ -60,6 +60,14 @@ impl Authkey {
         let key = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
         let key = Self::new(key.strip_suffix(b"\r").unwrap_or(key));
         key.check().map(|()| key)
+    }
+
+    /// The content of the file that `SHAREHOLD_AUTHKEY_FILE` names; `None` if it names none.
+    ///
+    /// # Errors
+    /// As [`Authkey::from_file`].
+    pub fn from_environment() -> Result<Option<Self>> {
+        std::env::var_os(FILE).filter(|file| !file.is_empty()).map(Self::from_file).transpose()
     }
 
     pub(crate) fn check(&self) -> Result<()> {
@@ -130,18 +138,12 @@ pub(crate) enum Login {
 impl Login {
     /// For those who name no key: that in the file that the environment names.
     pub(crate) fn from_environment() -> Result<Self> {
-        match std::env::var_os(FILE).filter(|value| !value.is_empty()) {
-            Some(path) => Authkey::from_file(Path::new(&path)).map(Self::Offer),
-            None => Ok(Self::Plain),
-        }
+        Authkey::from_environment().map(|authkey| authkey.map_or(Self::Plain, Self::Offer))
     }
 }
 
 pub(crate) fn nonce() -> Result<Nonce> {
-    let mut bytes = [0; 32];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| Error::os("get random bytes", error))?;
-    Ok(bytes)
+    process::random()
 }
 
 pub(crate) fn wrong(what: &str) -> Error {

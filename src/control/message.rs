@@ -7,6 +7,8 @@ use rkyv::rancor;
 
 use super::authkey::{Nonce, Proof};
 use crate::error::{Cause, Error, ErrorKind, Place, RemoteError, Result};
+use crate::region::layout::{FINGERPRINT, VERSION};
+use crate::region::{Generation, Rights, SessionIndex};
 
 /// "SHLD", read as a little-endian number.
 const MAGIC: u32 = u32::from_le_bytes(*b"SHLD");
@@ -129,6 +131,14 @@ impl Request {
         Request::Fetch,
     ];
 
+    /// Whether it is asked of a connection that has no session yet, and of no other.
+    pub(crate) fn is_first(self) -> bool {
+        matches!(
+            self,
+            Self::Attach | Self::Join | Self::HandBack | Self::Challenge | Self::Prove | Self::Fork | Self::Freeze
+        )
+    }
+
     /// Whether a session that only reads may ask it.
     pub(crate) fn only_reads(self) -> bool {
         matches!(self, Self::Take | Self::GiveBack | Self::Fetch | Self::Wait | Self::Usage | Self::Leave)
@@ -149,6 +159,13 @@ pub(crate) struct Attach {
     pub(crate) rights: u32,
 }
 
+impl Attach {
+    /// Of this version of the library.
+    pub(crate) fn with(rights: Rights) -> Self {
+        Self { fingerprint: FINGERPRINT, version: VERSION, rights: rights as u32 }
+    }
+}
+
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct HandBack {
@@ -160,6 +177,20 @@ pub(crate) struct HandBack {
     pub(crate) generation: u32,
     /// As in [`Attach`]: what the region says of it may be damaged.
     pub(crate) rights: u32,
+}
+
+impl HandBack {
+    /// Of this version of the library.
+    pub(crate) fn of(region_id: u64, session: SessionIndex, generation: Generation, rights: Rights) -> Self {
+        Self {
+            fingerprint: FINGERPRINT,
+            region_id,
+            version: VERSION,
+            session: u32::from(session.0),
+            generation: generation.0,
+            rights: rights as u32,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]

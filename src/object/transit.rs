@@ -173,10 +173,8 @@ pub(crate) fn read_result<T: DeserializeOwned>(session: &Arc<Session>, bytes: &[
 pub(crate) fn ask<T: DeserializeOwned>(session: &Arc<Session>, ask: Ask<'_>) -> Result<T> {
     session.check_ours()?;
     session.check_writes("call methods")?;
-    let link =
-        session.link().ok_or_else(|| Error::new(ErrorKind::BrokerGone, "this session has no way to its broker"))?;
     let mut result = None;
-    link.call(session, ask, &mut |bytes| {
+    session.to_broker()?.call(session, ask, &mut |bytes| {
         result = Some(read_result(session, bytes)?);
         Ok(())
     })?;

@@ -166,6 +166,11 @@ impl Session {
         self.link.get().map(|link| &**link)
     }
 
+    /// The way to the broker, for what can't be done without one.
+    pub(crate) fn to_broker(&self) -> Result<&dyn Link> {
+        self.link().ok_or_else(|| Error::new(ErrorKind::BrokerGone, "this session has no way to its broker"))
+    }
+
     pub(crate) fn region(&self) -> &Region {
         &self.region
     }
@@ -213,8 +218,7 @@ impl Session {
     /// Has a reference counted by the broker, in a session that only reads. `None`: this session counts for itself.
     pub(super) fn take(self: &Arc<Self>, id: ObjectId, ticket: Option<TicketPlace>) -> Option<Result<&AtomicU64>> {
         let takings = self.takings.as_ref()?;
-        let gone = || Error::new(ErrorKind::BrokerGone, "this session has no way to its broker");
-        Some(self.link().ok_or_else(gone).and_then(|link| {
+        Some(self.to_broker().and_then(|link| {
             if takings.take(link, id, ticket)? {
                 self.let_cell_own(id.slot());
             }
@@ -232,9 +236,7 @@ impl Session {
         if let Some(bytes) = known() {
             return Ok(bytes);
         }
-        let link =
-            self.link().ok_or_else(|| Error::new(ErrorKind::BrokerGone, "this session has no way to its broker"))?;
-        let file = link.fetch(id)?;
+        let file = self.to_broker()?.fetch(id)?;
         self.keep_frozen(id, file)
     }
 

@@ -1,9 +1,9 @@
 //! A broker's claim on its name, and the directory that it is made in.
 
 use std::collections::HashSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -108,25 +108,10 @@ fn is_left_behind(socket: &Path) -> Result<bool> {
 
 /// Opens the lock file, or makes it. What is no file of ours is not touched.
 fn open_lock(path: &Path) -> Result<File> {
-    let check = |there: &fs::Metadata| found::check(path, there, Kind::File, found::user(), found::ANY);
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
-        .open(path);
-    match opened {
-        Ok(file) => {
-            let there = file.metadata().map_err(|error| Error::os(format!("look at {}", path.display()), error))?;
-            check(&there).map(|()| file)
-        }
-        Err(error) => {
-            found::look(path)?.map_or(Ok(()), |there| check(&there))?;
-            Err(Error::os(format!("open {}", path.display()), error))
-        }
-    }
+    let doing = format!("open {}", path.display());
+    let file = found::open_own(path, OFlags::CREATE, &doing)?;
+    // The directory has gone.
+    file.ok_or_else(|| Error::os(doing, Errno::NOENT))
 }
 
 /// Makes the directory with mode 0700, or checks that it is this user's, and that others can neither write nor look into it.

@@ -5,6 +5,9 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
 use crate::error::{Error, ErrorKind, Result};
 
 /// What belongs there.
@@ -66,6 +69,24 @@ pub(crate) fn open_private(path: &Path) -> Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
     let there = file.metadata().map_err(failed)?;
     check(path, &there, Kind::File, user(), ANY).map(|()| file)
+}
+
+/// Opens a file of this user alone to read and write it, with further flags; `None` if there is none. What somebody else has put there is not touched: it is told what it is.
+pub(crate) fn open_own(path: &Path, flags: OFlags, doing: &str) -> Result<Option<File>> {
+    let checked = |there: &Metadata| check(path, there, Kind::File, user(), ANY);
+    let flags = flags | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => {
+            let file = File::from(file);
+            let there = file.metadata().map_err(|error| Error::os(format!("look at {}", path.display()), error))?;
+            checked(&there).map(|()| Some(file))
+        }
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => {
+            look(path)?.map_or(Ok(()), |there| checked(&there))?;
+            Err(Error::os(doing, error))
+        }
+    }
 }
 
 fn kind_of(found: &Metadata) -> &'static str {

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::found::{self, Kind};
@@ -106,20 +106,7 @@ pub(crate) fn segment_name(name: &str) -> String {
 /// Opens the segment of this name, if there is one: a file of this user alone, and not what somebody else has put there.
 pub(crate) fn open_segment(segment: &str) -> Result<Option<File>> {
     let path = Path::new(SEGMENTS).join(segment.trim_start_matches('/'));
-    let check = |there: &fs::Metadata| found::check(&path, there, Kind::File, found::user(), found::ANY);
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    match rustix::fs::open(&path, flags, Mode::empty()) {
-        Ok(file) => {
-            let file = File::from(file);
-            let there = file.metadata().map_err(|error| Error::os(format!("look at {}", path.display()), error))?;
-            check(&there).map(|()| Some(file))
-        }
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => {
-            found::look(&path)?.map_or(Ok(()), |there| check(&there))?;
-            Err(Error::os(format!("open the segment {segment}"), error))
-        }
-    }
+    found::open_own(&path, OFlags::empty(), &format!("open the segment {segment}"))
 }
 
 /// Removes a segment, if it is there. Who has it mapped keeps it.

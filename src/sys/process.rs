@@ -107,6 +107,14 @@ pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
     (status == 0 && fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Random bytes of the kernel's, fit for keys.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| Error::os("get random bytes", error))?;
+    Ok(bytes)
+}
+
 /// Ends a forked child at once, without what its parent has registered for its own end.
 #[expect(unsafe_code, reason = "no safe binding of _exit")]
 pub(crate) fn leave_child() -> ! {

@@ -86,9 +86,12 @@ impl Serve {
         for uid in self.allow_uid {
             broker = broker.allow_uid(uid);
         }
-        let named = || std::env::var_os("SHAREHOLD_AUTHKEY_FILE").filter(|file| !file.is_empty()).map(PathBuf::from);
-        if let Some(file) = self.authkey_file.or_else(named) {
-            broker = broker.authkey(Authkey::from_file(file)?);
+        let authkey = match self.authkey_file {
+            Some(file) => Some(Authkey::from_file(file)?),
+            None => Authkey::from_environment()?,
+        };
+        if let Some(authkey) = authkey {
+            broker = broker.authkey(authkey);
         }
         if self.debuggable {
             broker = broker.debuggable();

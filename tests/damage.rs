@@ -119,16 +119,10 @@ fn perform_role() {
             }
             say("dropped");
         }
-        "serve" => {
-            let mut broker = Broker::builder().name(&arguments[0]).capacity(16 << 20).objects(1000);
-            if arguments[1] == "segment" {
-                broker = broker.backing(Backing::Segment);
-            }
-            match broker.serve_with(|_| say("serving")) {
-                Ok(()) => say("ended"),
-                Err(error) => say(format_args!("{:?}", error.kind())),
-            }
-        }
+        "serve" => match common::served::serve(&arguments, Broker::builder().capacity(16 << 20).objects(1000)) {
+            Ok(()) => say("ended"),
+            Err(error) => say(format_args!("{:?}", error.kind())),
+        },
         other => panic!("there is no role {other}"),
     }
 }

@@ -9,18 +9,15 @@ use std::process::Command;
 
 use common::served::Served;
 use common::{Actor, eventually, listen, role, say};
-use sharehold::{Array, Backing, Broker, ErrorKind, Frozen, List, Manager, Proxy, Ticket, check};
+use sharehold::{Array, Broker, ErrorKind, Frozen, List, Manager, Proxy, Ticket, check};
 
 #[test]
 fn perform_role() {
     let Some((role, arguments)) = role() else { return };
     match role.as_str() {
         "serve" => {
-            let mut broker = Broker::builder().name(&arguments[0]).capacity(16 << 20).objects(1000).debuggable();
-            if arguments[1] == "segment" {
-                broker = broker.backing(Backing::Segment);
-            }
-            broker.serve_with(|_| say("serving")).expect("served");
+            common::served::serve(&arguments, Broker::builder().capacity(16 << 20).objects(1000).debuggable())
+                .expect("served");
         }
         "freeze_and_die" => {
             let manager = Manager::connect(&arguments[0]).expect("connected");

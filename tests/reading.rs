@@ -9,8 +9,7 @@ use std::time::Duration;
 use common::served::Served;
 use common::{Actor, eventually, listen, role, say};
 use sharehold::{
-    Archive, Array, Backing, Broker, CallScope, Canceller, ErrorKind, List, Manager, Object, Proxy, Ticket, Value,
-    check,
+    Archive, Array, Broker, CallScope, Canceller, ErrorKind, List, Manager, Object, Proxy, Ticket, Value, check,
 };
 
 #[test]
@@ -18,11 +17,7 @@ fn perform_role() {
     let Some((role, arguments)) = role() else { return };
     match role.as_str() {
         "serve" => {
-            let mut broker = Broker::builder().name(&arguments[0]).capacity(16 << 20).objects(1000);
-            if arguments[1] == "segment" {
-                broker = broker.backing(Backing::Segment);
-            }
-            broker.serve_with(|_| say("serving")).expect("served");
+            common::served::serve(&arguments, Broker::builder().capacity(16 << 20).objects(1000)).expect("served");
         }
         "look" => look(&arguments[0], &arguments[1].parse().expect("a ticket")),
         "change" => try_to_change(&arguments[0]),

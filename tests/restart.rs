@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 use common::served::Served;
 use common::{Actor, eventually, listen, role, say};
 use serde::{Deserialize, Serialize};
-use sharehold::{
-    Array, Backing, Broker, ErrorKind, List, Manager, MethodError, Object, Proxy, Snapshot, Ticket, Value, check,
-};
+use sharehold::{Array, Broker, ErrorKind, List, Manager, MethodError, Object, Proxy, Snapshot, Ticket, Value, check};
 
 /// Keeps snapshots, with proxies in them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -64,14 +62,11 @@ fn perform_role() {
     let Some((role, arguments)) = role() else { return };
     match role.as_str() {
         "serve" => {
-            let mut broker = Broker::builder().name(&arguments[0]).capacity(64 << 20).class::<Shelf>();
-            if arguments[1] == "segment" {
-                broker = broker.backing(Backing::Segment);
-            }
+            let mut broker = Broker::builder().capacity(64 << 20).class::<Shelf>();
             if arguments[1] == "fresh" {
                 broker = broker.fresh();
             }
-            broker.serve_with(|_| say("serving")).expect("served");
+            common::served::serve(&arguments, broker).expect("served");
         }
         "hold" | "hold_within" => {
             let patience = if role == "hold" { Duration::ZERO } else { common::PATIENCE };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::served::Served;
 use common::{Actor, eventually, listen, role, say};
-use sharehold::{Array, Backing, Broker, ErrorKind, Manager, Proxy, check};
+use sharehold::{Array, Broker, ErrorKind, Manager, Proxy, check};
 
 #[test]
 fn perform_role() {
@@ -24,11 +24,7 @@ fn perform_role() {
             say("done");
         }
         "serve" => {
-            let mut broker = Broker::builder().name(&arguments[0]).capacity(16 << 20).objects(1000);
-            if arguments[1] == "segment" {
-                broker = broker.backing(Backing::Segment);
-            }
-            broker.serve_with(|_| say("serving")).expect("served");
+            common::served::serve(&arguments, Broker::builder().capacity(16 << 20).objects(1000)).expect("served");
         }
         "hold" => {
             let manager = Manager::connect(&arguments[0]).expect("connected");

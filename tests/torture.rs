@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 use common::served::Served;
 use common::{Actor, eventually, listen, role, say};
 use sharehold::{
-    Array, Backing, Broker, Datum, Dict, ErrorKind, List, Manager, Proxy, Result, Ticket, TicketOptions, Value, Weak,
-    check,
+    Array, Broker, Datum, Dict, ErrorKind, List, Manager, Proxy, Result, Ticket, TicketOptions, Value, Weak, check,
 };
 
 const NAMES: u64 = 6;
@@ -216,9 +215,7 @@ fn perform_role() {
     match role.as_str() {
         "work" => work(&arguments[0], arguments[1].parse().expect("a seed")),
         "serve" => {
-            let backing = if arguments[1] == "segment" { Backing::Segment } else { Backing::Memfd };
-            let broker = Broker::builder().name(&arguments[0]).capacity(512 << 20).backing(backing);
-            broker.serve_with(|_| say("serving")).expect("served");
+            common::served::serve(&arguments, Broker::builder().capacity(512 << 20)).expect("served");
         }
         other => panic!("there is no role {other}"),
     }

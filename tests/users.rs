@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 
 use common::folder::{Folder, NOBODY, is_root};
 use common::{Actor, eventually, listen, role, say};
-use sharehold::{Array, Backing, Broker, Error, List, Manager, Proxy, Ticket, Value, check, redeem};
+use sharehold::{Array, Broker, Error, List, Manager, Proxy, Ticket, Value, check, redeem};
 
 /// Another one.
 const SOMEBODY: u32 = 65533;
@@ -24,12 +24,11 @@ fn perform_role() {
     let Some((role, arguments)) = role() else { return };
     match role.as_str() {
         "serve" => {
-            let backing = if arguments[1] == "segment" { Backing::Segment } else { Backing::Memfd };
-            let mut broker = Broker::builder().name(&arguments[0]).backing(backing).capacity(1 << 20);
+            let mut broker = Broker::builder().capacity(1 << 20);
             for uid in &arguments[2..] {
                 broker = broker.allow_uid(uid.parse().expect("a number"));
             }
-            broker.serve_with(|_| say("serving")).expect("served");
+            common::served::serve(&arguments, broker).expect("served");
         }
         "use" => match use_broker(&arguments[0], arguments.get(1).map(|ticket| ticket.parse().expect("a ticket"))) {
             Ok(()) => {

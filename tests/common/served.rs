@@ -1,8 +1,8 @@
 //! A broker in a process of its own, which can be killed and started again, and of which nothing is left in the end, also when the test fails.
 
-use sharehold::{Broker, Manager};
+use sharehold::{Backing, Broker, BrokerBuilder, Manager};
 
-use super::Actor;
+use super::{Actor, listen, say};
 
 pub struct Served {
     pub name: String,
@@ -80,4 +80,24 @@ impl Drop for Served {
             }
         }
     }
+}
+
+/// The role "serve": a broker of the name and the backing in the arguments, otherwise as it was begun, which says "serving". It ends when it is told, and with its test however that ends.
+pub fn serve(arguments: &[String], broker: BrokerBuilder) -> sharehold::Result<()> {
+    serve_with(arguments, broker, || {})
+}
+
+/// As [`serve`], and does something when it has said so.
+pub fn serve_with(arguments: &[String], broker: BrokerBuilder, ready: impl FnOnce()) -> sharehold::Result<()> {
+    let backing = if arguments[1] == "segment" { Backing::Segment } else { Backing::Memfd };
+    broker.name(&arguments[0]).backing(backing).serve_with(|name| {
+        let name = name.to_owned();
+        std::thread::spawn(move || {
+            while listen().is_some() {}
+            // In vain, if it is on its way already.
+            let _ = Manager::connect(&name).and_then(|manager| manager.shutdown());
+        });
+        say("serving");
+        ready();
+    })
 }

@@ -192,11 +192,11 @@ pub(crate) fn visit(broker: &str) {
 }
 
 /// The role of a broker that is traced from its first instruction on.
-pub(crate) fn succeed(name: &str, backing: &str) {
+pub(crate) fn succeed(arguments: &[String]) {
     say(thread_id());
     listen();
     mark(BEGIN);
-    serve(name, backing);
+    serve(arguments);
 }
 
 pub(crate) fn kill_at_every_step(work: &str, backing: &'static str) {

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use sharehold::{Array, Backing, Broker, List, Manager, MethodError, Object, Proxy, Snapshot, Value, check};
+use sharehold::{Array, Broker, List, Manager, MethodError, Object, Proxy, Snapshot, Value, check};
 
-use crate::common::served::Served;
+use crate::common::served::{self, Served};
 use crate::common::{PATIENCE, eventually, say};
 use crate::tracer::thread_id;
 
@@ -69,16 +69,10 @@ impl Note {
 }
 
 /// The role of the broker: a small region, so that all of it can be compared after each instruction.
-pub(crate) fn serve(name: &str, backing: &str) {
-    let backing = if backing == "segment" { Backing::Segment } else { Backing::Memfd };
-    let broker = Broker::builder().name(name).backing(backing).capacity(4 << 20).class::<Note>().debuggable();
+pub(crate) fn serve(arguments: &[String]) {
+    let broker = Broker::builder().capacity(4 << 20).class::<Note>().debuggable();
     let broker = broker.objects(64).sessions(6).tickets(64).names(16).types(16);
-    broker
-        .serve_with(|_| {
-            say("serving");
-            say(thread_id());
-        })
-        .expect("served");
+    served::serve_with(arguments, broker, || say(thread_id())).expect("served");
 }
 
 /// What there is in a region when nobody is doing anything.

@@ -23,12 +23,12 @@ mod walk;
 fn perform_role() {
     let Some((role, arguments)) = common::role() else { return };
     match role.as_str() {
-        "serve" => fixture::serve(&arguments[0], &arguments[1]),
+        "serve" => fixture::serve(&arguments),
         "client" => client::perform(&arguments[0], &arguments[1], &arguments[2]),
         "work" => broker::work(&arguments[0]),
         "hold" => broker::hold(&arguments[0]),
         "visit" => broker::visit(&arguments[0]),
-        "succeed" => broker::succeed(&arguments[0], &arguments[1]),
+        "succeed" => broker::succeed(&arguments),
         other => panic!("there is no role {other}"),
     }
 }

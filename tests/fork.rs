@@ -25,6 +25,11 @@ fn fork() -> i32 {
     // SAFETY: the child works on what it has inherited, and leaves by `_exit`.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "fork failed");
+    if child == 0 {
+        // A child may find a lock of the standard library taken by a thread that it has not got, as one that is just panicking. It ends all the same.
+        // SAFETY: the system ends this process in a while.
+        unsafe { libc::alarm(2 * common::PATIENCE.as_secs() as u32) };
+    }
     child
 }
 

@@ -14,7 +14,8 @@ use crate::broker::config::{Config, config_setters};
 use crate::broker::host;
 use crate::class::{Class, ClassProxy, MethodError};
 use crate::control::authkey::{Authkey, Login};
-use crate::control::message::{self, AuditDone, Create, HeapUse, Named, Of, Publish, Request};
+use crate::control::create::Wanted;
+use crate::control::message::{self, AuditDone, HeapUse, Named, Of, Publish, Request};
 use crate::control::{Channel, PATIENCE, create};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::archive::archive_fingerprint;
@@ -24,6 +25,7 @@ use crate::object::value::copy_words;
 use crate::object::{Archivable, Archive, Array, Frozen, Kind, Object, Proxy, Shareable, Ticket, Value, transit};
 use crate::region::layout::SEALED;
 use crate::region::{ObjectId, Rights};
+use crate::session::slabs::Shape;
 use crate::session::{Ask, Hold, Session};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::clock;
@@ -259,8 +261,8 @@ impl Manager {
     /// `RegionFull`, `TableFull`, `BrokerGone`.
     pub fn value<T: Shareable>(&self, value: T) -> Result<Value<T>> {
         let len = 2 * 8 * copy_words::<T>() as u64;
-        let create = create::of::<T>(Kind::Value, len, align_of::<T>().max(8) as u64);
-        let created = create::create(&self.session, &*self.channel, &create, self.room)?;
+        let wanted = Wanted::of::<T>(Kind::Value, len, align_of::<T>().max(8) as u64);
+        let created = create::create(&self.session, &*self.channel, &wanted, self.room)?;
         let words: Payload<AtomicU64> = created.payload()?;
         payload::store(words.words(&created.hold), &value);
         <Value<T> as crate::object::proxy::sealed::Typed>::of(created.hold)
@@ -348,16 +350,18 @@ impl Manager {
         let bytes = rkyv::to_bytes::<rancor::Error>(value).map_err(|error| {
             Error::new(ErrorKind::ArchiveInvalid, format!("a {} can't be archived: {error}", short_name::<T>()))
         })?;
-        let create = Create {
-            kind: Kind::Archive as u32,
-            type_name: create::cut(short_name::<T>()),
-            type_fingerprint: archive_fingerprint::<T>(),
+        let wanted = Wanted {
+            shape: Shape {
+                kind: Kind::Archive as u32,
+                type_fingerprint: archive_fingerprint::<T>(),
+                len: bytes.len() as u64,
+                align: align_of::<T::Archived>().max(16) as u64,
+            },
+            type_name: short_name::<T>,
             element_size: size_of::<T::Archived>() as u64,
             element_align: align_of::<T::Archived>() as u32,
-            len: bytes.len() as u64,
-            align: align_of::<T::Archived>().max(16) as u64,
         };
-        let created = create::create(&self.session, &*self.channel, &create, self.room)?;
+        let created = create::create(&self.session, &*self.channel, &wanted, self.room)?;
         let (place, hold): (Payload<u8>, Hold) = (created.payload()?, created.hold);
         // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
         unsafe { place.slice_mut() }.copy_from_slice(&bytes);
@@ -645,12 +649,13 @@ impl Manager {
             heap_capacity: heap.capacity,
             heap_used: heap.capacity - heap.free,
             heap_free: heap.free,
+            heap_kept: heap.kept,
             largest_free: heap.largest,
             warm: heap.warm,
             damaged: heap.damaged as u32,
             waiting: heap.waiting as u32,
             resident: region.resident(),
-            granted: header.granted.load(Ordering::Relaxed),
+            granted: census::created(region),
             deaths: header.deaths.load(Ordering::Relaxed),
             repaired: header.repaired.load(Ordering::Relaxed),
         })

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::message::{self, Create, CreateWithin, Granted, Request};
+use super::slab;
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::payload::{Payload, damaged, slot_of};
 use crate::object::proxy::sealed::Typed;
 use crate::object::{Array, Frozen, Kind, Shareable};
 use crate::region::layout::{FILLED, PAGE, TYPE_NAME_BYTES};
 use crate::region::{ObjectId, Offset};
+use crate::session::slabs::Shape;
 use crate::session::{Hold, Session};
 use crate::sync::atomic::Ordering;
 use crate::sys::{self, clock};
@@ -43,6 +45,16 @@ pub(crate) trait Channel: Send + Sync {
     /// Asks for an object whose bytes are in a file that nobody can change, which goes along. Otherwise as [`Channel::call_with`].
     fn freeze(&self, create: &Create, file: OwnedFd, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
 
+    /// Asks for a slab, for a shelf, without waiting for the answer. Returns whether that could be done.
+    fn order(&self, _shelf: (u64, u16), _body: &[u8]) -> bool {
+        false
+    }
+
+    /// Waits for what was ordered. `None` if it will never come.
+    fn delivered(&self, _shelf: (u64, u16)) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Starts the broker again, if this process started it and it has died.
     fn restart(&self) -> Result<()> {
         Ok(())
@@ -67,6 +79,10 @@ pub(crate) struct Created {
 }
 
 impl Created {
+    pub(super) fn at(hold: Hold, place: Offset, len: u64) -> Self {
+        Self { hold, place, len }
+    }
+
     /// The bytes that the creator writes: those that it was granted, whatever the slot says.
     pub(crate) fn payload<T>(&self) -> Result<Payload<T>> {
         Payload::at(self.hold.session().region(), self.place, self.len)
@@ -78,11 +94,18 @@ impl Created {
 pub(crate) fn create(
     session: &Arc<Session>,
     channel: &dyn Channel,
-    create: &Create,
+    wanted: &Wanted,
     room: Duration,
 ) -> Result<Created> {
     session.check_ours()?;
     session.check_writes("create objects")?;
+    match slab::create(session, channel, wanted)? {
+        Some(created) => Ok(created),
+        None => create_alone(session, channel, &wanted.create(), room),
+    }
+}
+
+fn create_alone(session: &Arc<Session>, channel: &dyn Channel, create: &Create, room: Duration) -> Result<Created> {
     let most = session.region().capacities().heap;
     let until = clock::boot_nanos_after(room);
     loop {
@@ -124,7 +147,7 @@ fn create_once(session: &Arc<Session>, channel: &dyn Channel, create: &Create, r
             session.region().reserve(place, create.len)?;
         }
         slot_of(&hold)?.flags.fetch_or(FILLED, Ordering::Relaxed);
-        return Ok(Created { hold, place, len: create.len });
+        return Ok(Created::at(hold, place, create.len));
     }
     Err(withdrawn())
 }
@@ -149,7 +172,8 @@ pub(crate) fn array<T: Shareable, E: From<Error>>(
     let bytes = len.checked_mul(size_of::<T>()).and_then(|bytes| u64::try_from(bytes).ok()).ok_or_else(|| {
         Error::new(ErrorKind::RegionFull, format!("{len} elements of {} bytes do not fit any memory", size_of::<T>()))
     })?;
-    let created = create(session, channel, &of::<T>(Kind::Array, bytes, align.max(align_of::<T>()) as u64), room)?;
+    let wanted = Wanted::of::<T>(Kind::Array, bytes, align.max(align_of::<T>()) as u64);
+    let created = create(session, channel, &wanted, room)?;
     let place: Payload<T> = created.payload()?;
     // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
     fill(unsafe { place.slice_mut() })?;
@@ -163,7 +187,7 @@ pub(crate) fn frozen<T: Shareable>(session: &Arc<Session>, channel: &dyn Channel
     let bytes: &[u8] = bytemuck::try_cast_slice(elements).map_err(|error| {
         Error::new(ErrorKind::InvalidArgument, format!("elements of {} have no bytes: {error}", T::type_name()))
     })?;
-    let create = of::<T>(Kind::Frozen, bytes.len() as u64, 1);
+    let create = Wanted::of::<T>(Kind::Frozen, bytes.len() as u64, 1).create();
     let file = sys::frozen::Frozen::write(&format!("sharehold-frozen:{}", session.broker_name()), bytes)?;
     let mine = file.try_clone().map_err(|error| Error::os("keep a descriptor", error))?;
     let mut claimed = None;
@@ -187,16 +211,37 @@ pub(crate) fn bytes(session: &Arc<Session>, channel: &dyn Channel, bytes: &[u8])
     Ok(array)
 }
 
-/// A request for an object with elements of `T`.
-pub(crate) fn of<T: Shareable>(kind: Kind, len: u64, align: u64) -> Create {
-    Create {
-        kind: kind as u32,
-        type_name: cut(T::type_name()),
-        type_fingerprint: T::FINGERPRINT,
-        element_size: size_of::<T>() as u64,
-        element_align: align_of::<T>() as u32,
-        len,
-        align,
+/// An object that is to be created.
+pub(crate) struct Wanted {
+    pub(crate) shape: Shape,
+    pub(crate) type_name: fn() -> String,
+    pub(crate) element_size: u64,
+    pub(crate) element_align: u32,
+}
+
+impl Wanted {
+    /// One with elements of `T`.
+    pub(crate) fn of<T: Shareable>(kind: Kind, len: u64, align: u64) -> Self {
+        Self {
+            shape: Shape { kind: kind as u32, type_fingerprint: T::FINGERPRINT, len, align },
+            type_name: T::type_name,
+            element_size: size_of::<T>() as u64,
+            element_align: align_of::<T>() as u32,
+        }
+    }
+
+    /// The request for it.
+    pub(crate) fn create(&self) -> Create {
+        let Shape { kind, type_fingerprint, len, align } = self.shape;
+        Create {
+            kind,
+            type_name: cut((self.type_name)()),
+            type_fingerprint,
+            element_size: self.element_size,
+            element_align: self.element_align,
+            len,
+            align,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use loom::cell::UnsafeCell;
 
 use crate::flaw::{Flaw, Leaks};
 use crate::region::{Generation, ObjectId, SessionIndex, SlotIndex};
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use crate::table::counting::{Counting, Counts, PROXY, SessionState, SlotWords, release, retain};
 use crate::table::refs::{Refs, State};
 
@@ -32,6 +32,8 @@ struct Slot {
     generation: AtomicU32,
     holders: AtomicU64,
     next: AtomicU32,
+    /// The session of whose slab it is.
+    owner: AtomicU16,
     payload: Payload,
     freed: Cell<u32>,
 }
@@ -43,6 +45,8 @@ pub(crate) struct World {
     /// Two for each session.
     lanes: [[AtomicU32; 2]; SESSIONS],
     returned: AtomicU32,
+    /// What comes back to the slabs of each session.
+    stacks: [AtomicU64; SESSIONS],
     /// Where a reference is stored: an object id, or zero.
     pub(crate) stored: AtomicU64,
 }
@@ -61,6 +65,7 @@ impl World {
                 // A slot that is free still has the bits of those that held it.
                 holders: AtomicU64::new(if is_held { hint } else { 1 << ONE.0 | 1 << TWO.0 }),
                 next: AtomicU32::new(0),
+                owner: AtomicU16::new(0),
                 payload: Payload { touched: UnsafeCell::new(()), owner: Cell::new(u32::from(is_held)) },
                 freed: Cell::new(0),
             }
@@ -71,6 +76,7 @@ impl World {
             states: std::array::from_fn(|_| AtomicU64::new(SessionState::Active as u64)),
             lanes: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU32::new(0))),
             returned: AtomicU32::new(0),
+            stacks: std::array::from_fn(|_| AtomicU64::new(0)),
             stored: AtomicU64::new(first(0).to_bits()),
         })
     }
@@ -81,7 +87,13 @@ impl World {
 
     fn words(&self, slot: SlotIndex) -> SlotWords<'_> {
         let slot = self.at(slot);
-        SlotWords { refs: &slot.refs, generation: &slot.generation, holders: &slot.holders, next: &slot.next }
+        SlotWords {
+            refs: &slot.refs,
+            generation: &slot.generation,
+            holders: &slot.holders,
+            next: &slot.next,
+            owner: &slot.owner,
+        }
     }
 
     fn write(&self, slot: SlotIndex, owner: u32) {
@@ -216,6 +228,10 @@ impl Counts for World {
 
     fn returned(&self) -> &AtomicU32 {
         &self.returned
+    }
+
+    fn stack(&self, owner: SessionIndex) -> Option<&AtomicU64> {
+        self.stacks.get(usize::from(owner.0))
     }
 }
 

@@ -21,6 +21,8 @@
 //!
 //! A client may [fork]: its row is copied while another thread of it goes on, and the child, which has all that both have at that moment, lives on the copy.
 //!
+//! [`slab`] is a smaller model of its own, too: slots that their owner makes anew.
+//!
 //! What is not: weak memory (memory is sequentially consistent here, so fences do nothing), numbers that wrap
 //! round, sleeping and waking, and a process that writes where it has no business. A client's request to the
 //! broker and the message that carries a ticket are no shared words: they arrive whole or not at all. Of hosted
@@ -55,6 +57,8 @@ mod protocol;
 mod restart;
 mod scene;
 mod scenes;
+mod slab;
+mod slab_broker;
 mod sweep;
 mod taker;
 mod ticket;

@@ -64,7 +64,7 @@ macro_rules! atomic {
     };
 }
 
-#[expect(dead_code, reason = "nobody but the broker writes it")]
+#[expect(dead_code, reason = "nobody swaps it")]
 mod half {
     use super::{Flaw, Ordering, Turn, unless};
 

@@ -56,5 +56,7 @@ holds! {
     a_hint_of_the_object_before_is_not_believed: take_after_reuse, 2 2;
     what_two_return_comes_back_once: two_returns_against_taking_back, 3 3;
     a_slot_whose_lane_is_idle_is_on_the_stack: restart_against_return, 3 3;
+    what_comes_home_is_made_anew_once: home_against_last_drop, 2 2;
+    a_stale_id_never_takes_what_was_made_anew: stale_take_against_anew, 2 2;
     a_sweep_and_a_last_drop_do_not_both_stop: sweep_against_last_drop, 3 3;
 }

@@ -1,7 +1,7 @@
 //! Small objects come from slabs that the broker has granted before, and go back there, whoever drops them. Nothing of that is seen: what is not in use is no object, and is there for
 //! whoever needs it; and a broker or an owner that dies loses nothing.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test that can't go on fails")]
 #![allow(unsafe_code, reason = "there is no safe fork")]
 
 mod common;
@@ -11,7 +11,7 @@ use std::sync::mpsc::channel;
 
 use common::served::Served;
 use common::{Actor, PATIENCE, eventually, listen, role, say};
-use sharehold::{Array, Broker, ErrorKind, Manager, ObjectId, Proxy, RunningBroker, Ticket, check};
+use sharehold::{Array, Broker, ErrorKind, Manager, ObjectId, Proxy, RunningBroker, Ticket, TicketOptions, check};
 
 /// Every element follows from the first.
 fn bytes(seed: u64) -> [u64; 8] {
@@ -68,9 +68,41 @@ fn perform_role() {
             say(held[7].ticket().expect("issued"));
             while listen().is_some() {}
         }
+        "silent" => {
+            let manager = Manager::connect(&arguments[0]).expect("connected");
+            std::thread::spawn(move || silent(&manager));
+            while listen().is_some() {}
+        }
         "fork" => fork(&Manager::connect(&arguments[0]).expect("connected")),
         other => panic!("there is no role {other}"),
     }
+}
+
+/// Creates, seals, gets by name, by ticket and by id, and drops, in a thread to which the system allows nothing but to read and to write: whoever asks for something else is killed.
+fn silent(manager: &Manager) {
+    warm_up(manager);
+    let kept: Array<u64> = manager.lookup("kept").expect("published");
+    let options = TicketOptions { uses: 1 << 20, deadline: None };
+    let (ticket, weak) = (kept.ticket_with(options).expect("issued"), kept.downgrade());
+    drop(kept);
+    let work = |rounds| {
+        for seed in 0..rounds {
+            is_whole(&create(manager, seed), seed);
+            is_whole(&manager.lookup("kept").expect("published"), 7);
+            is_whole(&manager.redeem(&ticket).expect("one use"), 7);
+            is_whole(&weak.upgrade().expect("alive"), 7);
+        }
+    };
+    work(10);
+    // SAFETY: concerns this thread alone, which does nothing but what follows.
+    if unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT) } == 0 {
+        work(10_000);
+        say("silent");
+    } else {
+        say("the system does not allow it");
+    }
+    // SAFETY: ends this thread, by the one call that it may still make.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
 }
 
 /// A child that creates and drops what is its own and what is its parent's, while the parent does the same.
@@ -101,6 +133,18 @@ fn fork(manager: &Manager) {
     assert_eq!(status, 0, "the child failed");
     say("done");
     while listen().is_some() {}
+}
+
+#[test]
+fn creating_getting_and_dropping_make_no_system_call() {
+    let (_broker, manager) = started("silent", 4000);
+    let kept = create(&manager, 7);
+    manager.publish("kept", &kept).expect("published");
+    drop(kept);
+    let other = Actor::start("silent", &[manager.name()]);
+    let said = other.try_hear().expect("a system call has been made");
+    println!("{said}");
+    assert!(["silent", "the system does not allow it"].contains(&said.as_str()), "{said}");
 }
 
 #[test]

@@ -503,7 +503,11 @@ fn new_region(config: &Config) -> Result<Region> {
         Backing::Memfd => Memory::memfd(&format!("sharehold:{}", config.name), len)?,
         Backing::Segment => Memory::create_segment(&place::segment_name(&config.name), len)?,
     };
-    Region::create(memory, &config.name, config.capacities, [random()?, random()?, random()?])
+    let region = Region::create(memory, &config.name, config.capacities, [random()?, random()?, random()?])?;
+    if config.huge_pages {
+        region.use_huge_pages();
+    }
+    Ok(region)
 }
 
 pub(super) fn random() -> Result<u64> {

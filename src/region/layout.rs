@@ -138,7 +138,8 @@ shared_struct! {
         144 name: [AtomicU64; 12],
         /// Not zero while somebody waits for room: who gives something up tells the broker.
         240 wanted: AtomicU32,
-        244 reserved_2: AtomicU32,
+        /// 1: whoever maps the region asks for huge pages for the heap.
+        244 huge_pages: AtomicU32,
         248 reserved: [AtomicU64; 33],
     }
 }

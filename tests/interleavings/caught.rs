@@ -28,7 +28,7 @@ caught! {
     leak_when_a_sweep_does_not_check: ForgetsCheck, sweep_against_last_drop, "leaked";
     read_of_cleared_memory_when_cleared_before_death: ClearsEarly, take_against_last_drop, "Causality violation";
     stale_take_when_a_generation_is_used_again: KeepsGeneration, stale_take_against_creation, "the first object is gone";
-    write_of_what_another_reads_when_swaps_do_not_release: LooseSwaps, home_against_last_drop, "Causality violation";
+    live_object_on_a_stack_when_swaps_do_not_release: LooseSwaps, home_against_last_drop, "nobody else takes it";
     slot_that_nobody_brings_home_without_the_full_fence: WeakFence, home_against_last_drop, "LOST";
     stale_take_when_a_slot_is_made_anew_with_its_generation: KeepsGeneration, stale_take_against_anew, "Causality violation";
 }

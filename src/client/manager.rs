@@ -1,5 +1,6 @@
 //! The handle that users create objects with.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +62,36 @@ impl ManagerBuilder {
     #[must_use]
     pub fn class<T: Class>(mut self) -> Self {
         self.config.classes.push(T::NAME.into());
+        self
+    }
+
+    /// Has a command run as the broker instead of this program again: where something else has to be set up first, as an interpreter with the classes that are written in its language. What is run calls
+    /// [`Broker::serve_parent`](crate::Broker::serve_parent) then.
+    ///
+    /// ```standalone_crate
+    /// use sharehold::{Broker, ClassBuilder, Manager, Object};
+    ///
+    /// if std::env::args().any(|argument| argument == "--serve") {
+    ///     let counter = ClassBuilder::<u64>::new("Counter")
+    ///         .constructor("start: u64", |(start,): (u64,)| Ok(start))
+    ///         .method_mut("next", "", |count, (): ()| Ok(std::mem::replace(count, *count + 1)))
+    ///         .build();
+    ///     return Broker::serve_parent([counter]);
+    /// }
+    /// let this_program = std::env::current_exe().expect("a path");
+    /// let manager = Manager::builder().command(this_program, ["--serve"]).start()?;
+    /// let counter: Object = manager.create("Counter", &(41,))?;
+    /// assert_eq!(counter.call::<u64>("next", &())?, 41);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn command<A: Into<OsString>>(
+        mut self,
+        program: impl Into<OsString>,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        self.config.command = vec![program.into()];
+        self.config.command.extend(arguments.into_iter().map(Into::into));
         self
     }
 

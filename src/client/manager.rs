@@ -22,7 +22,9 @@ use crate::object::archive::archive_fingerprint;
 use crate::object::payload::{self, Payload, slot_of};
 use crate::object::schema::short_name;
 use crate::object::value::copy_words;
-use crate::object::{Archivable, Archive, Array, Frozen, Kind, Object, Proxy, Shareable, Ticket, Value, transit};
+use crate::object::{
+    Archivable, Archive, Array, Frozen, Kind, Object, Proxy, Schema, Shareable, Ticket, Value, transit,
+};
 use crate::region::layout::SEALED;
 use crate::region::{ObjectId, Rights};
 use crate::session::{Ask, Hold, Session};
@@ -352,6 +354,34 @@ impl Manager {
         self.new_array(len, 1, fill)
     }
 
+    /// As [`Manager::array_with`], for a type of elements that is known only when the program runs: `fill` gets their bytes, and the proxy is one of the bytes too. Who knows the type finds, as any other, an
+    /// array of it.
+    ///
+    /// ```
+    /// use sharehold::{Array, Error, Manager, Proxy, Schema};
+    ///
+    /// let manager = Manager::start()?;
+    /// let pairs = Schema::primitive("u16").unwrap().array(2);
+    /// let array = manager.array_of(&pairs, 3, |place| {
+    ///     place.fill(1);
+    ///     Ok::<(), Error>(())
+    /// })?;
+    /// let array: Array<[u16; 2]> = manager.redeem(&array.ticket()?)?;
+    /// assert_eq!(*array.read()?, [[257, 257]; 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Manager::array_with`].
+    pub fn array_of<E: From<Error>>(
+        &self,
+        schema: &Schema,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Array<u8>, E> {
+        create::array_of(&self.session, &*self.channel, schema, len, self.room, fill)
+    }
+
     fn new_array<T: Shareable, E: From<Error>>(
         &self,
         len: usize,
@@ -368,6 +398,14 @@ impl Manager {
     /// `RegionFull` if the system has no memory; `TableFull` if the broker has no descriptor or no slot for it; `BrokerGone`.
     pub fn freeze<T: Shareable>(&self, elements: &[T]) -> Result<Frozen<T>> {
         create::frozen(&self.session, &*self.channel, elements)
+    }
+
+    /// As [`Manager::freeze`], for a type of elements that is known only when the program runs.
+    ///
+    /// # Errors
+    /// As there, and `InvalidArgument` if these are not the bytes of a number of elements.
+    pub fn freeze_of(&self, schema: &Schema, bytes: &[u8]) -> Result<Frozen<u8>> {
+        create::frozen_of(&self.session, &*self.channel, schema, bytes)
     }
 
     /// Shares an immutable archive of a value.

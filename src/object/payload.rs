@@ -60,6 +60,11 @@ impl<T> Payload<T> {
         })
     }
 
+    /// Where the first element lies.
+    pub(crate) fn start(&self) -> *const T {
+        self.start.as_ptr()
+    }
+
     /// Number of elements.
     pub(crate) fn count(&self) -> usize {
         self.count

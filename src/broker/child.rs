@@ -21,7 +21,8 @@ use super::server::Server;
 use crate::class::ClassTable;
 use crate::control::authkey::{Authkey, LONGEST};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::process;
+use crate::sys::claim::Claim;
+use crate::sys::{place, process};
 
 /// Names the role, of a child that is this program.
 const ROLE: &str = "SHAREHOLD_BROKER_ROLE";
@@ -113,7 +114,20 @@ impl BrokerChild {
 impl Drop for BrokerChild {
     fn drop(&mut self) {
         self.end();
+        if self.config.is_unnamed
+            && let Err(error) = clear(&self.config.name)
+        {
+            tracing::debug!(%error, "what a dead broker has left stays");
+        }
     }
+}
+
+/// Removes what a broker that was killed has left, unless another one has the name by now.
+fn clear(name: &str) -> Result<()> {
+    if let Some(_claim) = Claim::of_dead(name)? {
+        place::remove_segment(&place::segment_name(name))?;
+    }
+    Ok(())
 }
 
 impl BrokerChild {

@@ -20,6 +20,8 @@ use crate::sys::{found, process, signals};
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) name: String,
+    /// Whether the name was made up for it: no other broker ever takes it over. Not written out: it is the parent's business.
+    pub(crate) is_unnamed: bool,
     pub(crate) backing: Backing,
     pub(crate) capacities: Capacities,
     /// Whether what a dead broker of the name has left is thrown away.
@@ -40,6 +42,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             name: "default".into(),
+            is_unnamed: false,
             backing: Backing::default(),
             capacities: Capacities {
                 sessions: 1024,
@@ -116,6 +119,7 @@ impl FromStr for Config {
         let config = || {
             Some(Self {
                 name: (*fields.first()?).into(),
+                is_unnamed: false,
                 backing: if number(1)? == 1 { Backing::Segment } else { Backing::Memfd },
                 capacities: Capacities {
                     sessions: number(2)?,
@@ -143,7 +147,7 @@ macro_rules! config_setters {
         /// Name by which others find it: letters, digits, dots, dashes, underscores.
         #[must_use]
         pub fn name(mut self, name: impl Into<String>) -> Self {
-            self.config.name = name.into();
+            (self.config.name, self.config.is_unnamed) = (name.into(), false);
             self
         }
 

@@ -178,7 +178,8 @@ impl Manager {
         use std::hash::{BuildHasher, RandomState};
         let unique = RandomState::new().hash_one(clock::boot_nanos()) as u32;
         let name = format!("auto-{}-{unique:08x}", std::process::id());
-        ManagerBuilder { config: Config { name, ..Config::default() }, room: Duration::ZERO, rights: Rights::All }
+        let config = Config { name, is_unnamed: true, ..Config::default() };
+        ManagerBuilder { config, room: Duration::ZERO, rights: Rights::All }
     }
 
     /// Joins the broker of this name. A name alone is one of this user's brokers; that of another user, who has allowed it, is named with its directory, as in

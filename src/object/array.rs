@@ -82,21 +82,13 @@ impl<T: Shareable> Array<T> {
         WriteGuard::new(&self.hold, self.payload, Some(timeout))
     }
 
-    /// Makes the array immutable for ever, in all processes. Waits for readers and writers.
+    /// Makes the array immutable for ever, in all processes. Waits for writers.
     ///
     /// # Errors
     /// `Poisoned` if a writer died or panicked. A sealed array may be sealed again.
     pub fn seal(&self) -> Result<&[T]> {
         if !self.is_sealed()? {
-            match self.write() {
-                Ok(guard) => {
-                    ObjectLock::of(&self.hold)?.set_sealed();
-                    drop(guard);
-                }
-                // Another process was faster.
-                Err(error) if error.kind() == crate::ErrorKind::Sealed => {}
-                Err(error) => return Err(error),
-            }
+            ObjectLock::of(&self.hold)?.seal()?;
         }
         self.sealed()
     }

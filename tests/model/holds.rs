@@ -73,6 +73,11 @@ fn array() {
 }
 
 #[test]
+fn seal() {
+    holds(&scenes::SEAL);
+}
+
+#[test]
 fn value() {
     holds(&scenes::VALUE);
 }

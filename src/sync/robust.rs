@@ -194,7 +194,7 @@ impl<'a> RobustLock<'a> {
             return true;
         }
         let slept = Instant::now();
-        futex::wait(self.0, marked, left.map_or(SLICE, |left| left.min(SLICE)));
+        futex::wait(self.0, marked, Some(left.map_or(SLICE, |left| left.min(SLICE))));
         if slept.elapsed() >= SLICE && is_dead(owner) {
             self.take_from(owner, poisons);
         }

@@ -49,7 +49,12 @@ impl Owner {
         self.0 >> 13 == generation & 0x1_ffff
     }
 
-    fn of_word(word: u32) -> Option<Self> {
+    /// As a word that is not 0.
+    pub(crate) fn word(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) fn of_word(word: u32) -> Option<Self> {
         (word & 0x1fff != 0).then_some(Self(word & OWNER))
     }
 }

@@ -82,11 +82,15 @@ pub enum ErrorKind {
     WrongAuthkey = 36,
     /// Too many wrong authkeys came from this user; the message says when the next one is looked at.
     TooManyTries = 37,
+    /// All senders of a channel are gone, or all receivers, or it was closed.
+    Disconnected = 38,
+    /// The channel is full.
+    ChannelFull = 39,
 }
 
 impl ErrorKind {
     /// Every kind there is, in the order of the numbers.
-    pub const ALL: [ErrorKind; 37] = [
+    pub const ALL: [ErrorKind; 39] = [
         ErrorKind::Os,
         ErrorKind::BrokerNotFound,
         ErrorKind::BrokerGone,
@@ -124,6 +128,8 @@ impl ErrorKind {
         ErrorKind::ReadOnly,
         ErrorKind::WrongAuthkey,
         ErrorKind::TooManyTries,
+        ErrorKind::Disconnected,
+        ErrorKind::ChannelFull,
     ];
 
     /// The kind of a number, as it comes over the control channel or from C.

@@ -19,11 +19,12 @@ use crate::control::message::{self, AuditDone, Create, HeapUse, Named, Of, Publi
 use crate::control::{Channel, PATIENCE, create};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::archive::archive_fingerprint;
+use crate::object::channel::Form;
 use crate::object::payload::{self, Payload, slot_of};
 use crate::object::schema::short_name;
 use crate::object::value::copy_words;
 use crate::object::{
-    Archivable, Archive, Array, Frozen, Kind, Object, Proxy, Schema, Shareable, Ticket, Value, transit,
+    self, Archivable, Archive, Array, Frozen, Kind, Object, Proxy, Schema, Shareable, Ticket, Value, transit,
 };
 use crate::region::layout::SEALED;
 use crate::region::{ObjectId, Rights};
@@ -297,7 +298,7 @@ impl Manager {
         let created = create::create(&self.session, &*self.channel, &create, self.room)?;
         let words: Payload<AtomicU64> = created.payload()?;
         payload::store(words.words(&created.hold), &value);
-        <Value<T> as crate::object::proxy::sealed::Typed>::of(created.hold)
+        <Value<T> as object::proxy::sealed::Typed>::of(created.hold)
     }
 
     /// Shares a copy of a slice.
@@ -409,6 +410,39 @@ impl Manager {
         create::frozen_of(&self.session, &*self.channel, schema, bytes)
     }
 
+    /// A queue by which processes hand objects over, with room for `capacity` of them (rounded up to a power of two) and any number of senders and receivers: see
+    /// [`Channel`](object::Channel).
+    ///
+    /// ```
+    /// use sharehold::{Channel, ErrorKind, Manager, Value};
+    ///
+    /// let manager = Manager::start()?;
+    /// let channel: Channel<Value<u64>> = manager.channel(2)?;
+    /// let (sender, receiver) = (channel.sender()?, channel.receiver()?);
+    /// sender.send(manager.value(1)?)?;
+    /// sender.send(manager.value(2)?)?;
+    /// let refused = sender.try_send(manager.value(3)?).unwrap_err();
+    /// assert_eq!(refused.kind(), ErrorKind::ChannelFull);
+    /// assert_eq!(receiver.recv()?.get()?, 1);
+    /// sender.send(refused.proxy)?;
+    /// assert_eq!(channel.len(), 2);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a capacity of 0 or above 1,048,576; else as [`Manager::array`].
+    pub fn channel<P: Proxy>(&self, capacity: usize) -> Result<object::Channel<P>> {
+        create::channel(&self.session, &*self.channel, capacity, Form::Many, self.room)
+    }
+
+    /// As [`Manager::channel`], for one sender and one receiver at a time, in whatever processes: a second one is refused.
+    ///
+    /// # Errors
+    /// As [`Manager::channel`].
+    pub fn single_channel<P: Proxy>(&self, capacity: usize) -> Result<object::Channel<P>> {
+        create::channel(&self.session, &*self.channel, capacity, Form::Single, self.room)
+    }
+
     /// Shares an immutable archive of a value.
     ///
     /// # Errors
@@ -433,7 +467,7 @@ impl Manager {
         unsafe { place.slice_mut() }.copy_from_slice(&bytes);
         // Release: whoever sees the mark sees the bytes.
         slot_of(&hold)?.flags.fetch_or(SEALED, Ordering::Release);
-        <Archive<T> as crate::object::proxy::sealed::Typed>::of(hold)
+        <Archive<T> as object::proxy::sealed::Typed>::of(hold)
     }
 
     /// Makes an object of a class in the broker: by the class's name, with the constructor's arguments as a tuple. Generated proxies have a `new` of their own.
@@ -726,7 +760,7 @@ impl Manager {
         })
     }
 
-    /// Has the broker recompute all pins from the tickets and names that are really there.
+    /// Has the broker recompute all pins from the tickets, names and entries of channels that are really there.
     ///
     /// # Errors
     /// `BrokerGone`.

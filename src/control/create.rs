@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::message::{self, Create, CreateWithin, Granted, Request};
 use crate::error::{Error, ErrorKind, Result};
+use crate::object::channel::{Form, build};
 use crate::object::payload::{Payload, damaged, slot_of};
 use crate::object::proxy::sealed::Typed;
-use crate::object::{Array, Frozen, Kind, Schema, Shareable};
-use crate::region::layout::{FILLED, PAGE, TYPE_NAME_BYTES};
+use crate::object::{self, Array, Frozen, Kind, Proxy, Schema, Shareable};
+use crate::region::layout::{CELL, ChannelHead, FILLED, PAGE, TYPE_NAME_BYTES};
 use crate::region::{ObjectId, Offset};
 use crate::session::{Hold, Session};
 use crate::sync::atomic::Ordering;
@@ -54,6 +55,8 @@ pub(crate) trait Channel: Send + Sync {
     }
 }
 
+/// Most entries of a channel.
+const MOST_ENTRIES: usize = 1 << 20;
 /// How often a grant that was withdrawn is asked for again.
 const TRIES: u32 = 3;
 /// How often memory is asked for that the system does not have, by one that waits for room: nobody tells when there is some.
@@ -182,6 +185,35 @@ fn filled<T: Shareable, E: From<Error>>(
     // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
     fill(unsafe { place.slice_mut() })?;
     Ok(created.hold)
+}
+
+/// Creates a channel with room for so many objects, or somewhat more.
+pub(crate) fn channel<P: Proxy>(
+    session: &Arc<Session>,
+    to_broker: &dyn Channel,
+    capacity: usize,
+    form: Form,
+    room: Duration,
+) -> Result<object::Channel<P>> {
+    let (head, cell) = (size_of::<ChannelHead>() as u64, CELL);
+    let entries = capacity.checked_next_power_of_two().filter(|entries| (1..=MOST_ENTRIES).contains(entries));
+    let entries = entries.filter(|_| capacity > 0).ok_or_else(|| {
+        let what = format!("a channel can't have room for {capacity} objects");
+        Error::new(ErrorKind::InvalidArgument, what).help("give it room for 1 to 1048576")
+    })?;
+    let (type_fingerprint, name) = P::item();
+    let create_it = Create {
+        kind: Kind::Channel as u32,
+        type_name: cut(name),
+        type_fingerprint,
+        element_size: cell,
+        element_align: 8,
+        len: head + entries as u64 * cell,
+        align: 128,
+    };
+    let created = create(session, to_broker, &create_it, room)?;
+    build(&created.hold, created.payload()?, form)?;
+    <object::Channel<P> as Typed>::of(created.hold)
 }
 
 /// Creates an object whose bytes nobody can change.

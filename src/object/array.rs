@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::guard::{ObjectLock, ReadGuard, WriteGuard, not_sealed};
 use super::payload::Payload;
-use super::proxy::{Kind, expect_kind, expect_type, sealed};
+use super::proxy::{Kind, expect_kind, expect_type, item, sealed};
 use super::schema::Shareable;
 use crate::error::Result;
 use crate::region::{ObjectId, Region};
@@ -168,6 +168,10 @@ impl<T: Shareable> sealed::Typed for Array<T> {
 
     fn hold(&self) -> &Hold {
         &self.hold
+    }
+
+    fn item() -> (u64, String) {
+        item("Array", T::FINGERPRINT, Some(T::type_name()))
     }
 }
 

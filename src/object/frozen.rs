@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::proxy::{Kind, expect_kind, expect_type, sealed};
+use super::proxy::{Kind, expect_kind, expect_type, item, sealed};
 use super::schema::Shareable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::{ObjectId, Region};
@@ -73,6 +73,14 @@ impl<T: Shareable> sealed::Typed for Frozen<T> {
 
     fn hold(&self) -> &Hold {
         &self.hold
+    }
+
+    fn item() -> (u64, String) {
+        item("Frozen", T::FINGERPRINT, Some(T::type_name()))
+    }
+
+    fn forget(self) {
+        std::mem::forget(self.hold);
     }
 }
 

@@ -8,11 +8,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::payload::slot_of;
-use super::schema::Schema;
+use super::schema::{Schema, fingerprint};
 use super::ticket::{Ticket, TicketOptions};
 use super::{Array, Frozen, transit};
 use crate::error::{Error, ErrorKind, Result};
-use crate::region::layout::{FROZEN, HOSTED};
+use crate::region::layout::{CHANNEL, FROZEN, HOSTED};
 use crate::region::{ObjectId, Region};
 use crate::session::{Ask, Hold, Session};
 use crate::sync::atomic::Ordering;
@@ -35,11 +35,13 @@ pub enum Kind {
     Hosted = HOSTED,
     /// Many plain values that the kernel keeps from being changed.
     Frozen = FROZEN,
+    /// A queue of references to other objects.
+    Channel = CHANNEL,
 }
 
 impl Kind {
     pub(crate) fn from_number(number: u32) -> Option<Self> {
-        [Kind::Value, Kind::Array, Kind::Archive, Kind::Hosted, Kind::Frozen]
+        [Kind::Value, Kind::Array, Kind::Archive, Kind::Hosted, Kind::Frozen, Kind::Channel]
             .into_iter()
             .find(|kind| *kind as u32 == number)
     }
@@ -53,6 +55,7 @@ impl fmt::Display for Kind {
             Kind::Archive => "archive",
             Kind::Hosted => "hosted",
             Kind::Frozen => "frozen",
+            Kind::Channel => "channel",
         })
     }
 }
@@ -119,7 +122,20 @@ pub(crate) mod sealed {
         #[doc(hidden)]
         #[expect(private_interfaces, reason = "only this crate can call it")]
         fn hold(&self) -> &Hold;
+        /// What a channel of such proxies is a channel of: a number that tells it from others, and the name that users see.
+        #[doc(hidden)]
+        fn item() -> (u64, String);
+        /// Gives up a proxy whose hold counts nothing any more.
+        #[doc(hidden)]
+        fn forget(self) {
+            std::mem::forget(self);
+        }
     }
+}
+
+/// What a channel is a channel of: `proxy`, of a type with this fingerprint and name.
+pub(crate) fn item(proxy: &str, of: u64, name: Option<String>) -> (u64, String) {
+    (fingerprint(proxy, 0, 1, &[("of", 0, of)]), name.map_or_else(|| proxy.into(), |name| format!("{proxy}<{name}>")))
 }
 
 /// Refuses an object of another kind or type, with an error that names both.
@@ -343,6 +359,10 @@ impl sealed::Typed for Object {
 
     fn hold(&self) -> &Hold {
         &self.hold
+    }
+
+    fn item() -> (u64, String) {
+        item("Object", 0, None)
     }
 }
 

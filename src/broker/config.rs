@@ -1,11 +1,13 @@
 //! How a broker is set up and run.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::net::UnixStream;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use super::child;
 use super::server::Server;
 use crate::class::{Class, ClassTable};
 use crate::control::authkey::Authkey;
@@ -32,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) authkey: Option<Authkey>,
     /// Classes that a child is to serve: it finds them in its own program.
     pub(crate) classes: Vec<String>,
+    /// What is run as a child. Empty: this program again. Not written out either.
+    pub(crate) command: Vec<OsString>,
 }
 
 impl Default for Config {
@@ -53,6 +57,7 @@ impl Default for Config {
             allowed: Vec::new(),
             authkey: None,
             classes: Vec::new(),
+            command: Vec::new(),
         }
     }
 }
@@ -129,6 +134,7 @@ impl FromStr for Config {
                 allowed: numbers(fields.get(10)?)?,
                 authkey: None,
                 classes: fields.get(11..).unwrap_or_default().iter().map(|class| (*class).to_owned()).collect(),
+                command: Vec::new(),
             })
         };
         config().ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "this is not a broker's configuration"))
@@ -255,6 +261,16 @@ impl Broker {
     /// As there.
     pub fn serve(name: &str) -> Result<()> {
         Self::builder().name(name).serve()
+    }
+
+    /// Serves the process that has run this one by [`ManagerBuilder::command`](crate::ManagerBuilder::command), under the name and with the sizes that were said there, until that process ends or a client asks it to
+    /// shut down. The standard input is what ties the two: nobody else may read from it.
+    ///
+    /// # Errors
+    /// As [`BrokerBuilder::serve`], which the starting process is told too; `Os` if nobody has run this process so.
+    pub fn serve_parent(classes: impl IntoIterator<Item = ClassTable>) -> Result<()> {
+        let classes = classes.into_iter().map(Arc::new).collect();
+        child::serve_parent(|_| Ok(classes))
     }
 }
 

@@ -186,7 +186,7 @@ impl<'h> ObjectLock<'h> {
             if left == Some(Duration::ZERO) {
                 return false;
             }
-            futex::wait(&self.slot.seq, seen, left.map_or(SLICE, |left| left.min(SLICE)));
+            futex::wait(&self.slot.seq, seen, Some(left.map_or(SLICE, |left| left.min(SLICE))));
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::guard::{ObjectLock, not_sealed, sealed as is_sealed};
 use super::payload::{Payload, load, slot_of, store};
-use super::proxy::{Kind, expect_type, sealed};
+use super::proxy::{Kind, expect_type, item, sealed};
 use super::schema::Shareable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::{ObjectId, Region};
@@ -193,6 +193,10 @@ impl<T: Shareable> sealed::Typed for Value<T> {
 
     fn hold(&self) -> &Hold {
         &self.hold
+    }
+
+    fn item() -> (u64, String) {
+        item("Value", T::FINGERPRINT, Some(T::type_name()))
     }
 }
 

@@ -51,7 +51,12 @@ impl Owner {
         self.0 >> 13 == generation & 0xffff
     }
 
-    fn of_word(word: u32) -> Option<Self> {
+    /// As a word that is not 0.
+    pub(crate) fn word(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) fn of_word(word: u32) -> Option<Self> {
         (word & 0x1fff != 0).then_some(Self(word & OWNER))
     }
 }
@@ -193,7 +198,7 @@ impl<'a> RobustLock<'a> {
             return true;
         }
         let slept = Instant::now();
-        futex::wait(self.0, marked, left.map_or(SLICE, |left| left.min(SLICE)));
+        futex::wait(self.0, marked, Some(left.map_or(SLICE, |left| left.min(SLICE))));
         if slept.elapsed() >= SLICE && is_dead(owner) {
             self.take_from(owner);
         }

@@ -94,7 +94,7 @@ pub fn draw(results: &Results, path: &Path) -> Result<(), Box<dyn Error>> {
     series("sharehold", Role::Ours, OURS, 5)?;
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(SeriesLabelPosition::LowerLeft)
         .background_style(WHITE)
         .border_style(RGBColor(200, 200, 200))
         .label_font(("sans-serif", 13))

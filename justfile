@@ -26,6 +26,10 @@ steps WHAT="":
 bench:
     cargo bench --bench core --bench calls --bench strangers
 
+# How many instructions the hot paths take, beside the committed figures; `just instructions --bless` renews these. Needs valgrind.
+instructions *ARGS:
+    cargo bench --no-default-features --bench instructions -- {{ARGS}}
+
 # The exhaustive model of the counting protocol.
 model:
     cargo test --release --test model

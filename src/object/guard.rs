@@ -188,16 +188,14 @@ impl<'h> ObjectLock<'h> {
     fn has_readers(&self, look_closely: bool) -> bool {
         let region = self.hold.session().region();
         let hint = self.slot.holders.load(Ordering::Acquire);
-        (0..region.session_count()).map(SessionIndex).filter(|session| hint & (1 << (session.0 % 64)) != 0).any(
-            |session| {
-                // Acquire: pairs with the release in `end_reading`.
-                let reads = Counts::cell(region, session, self.hold.slot())
-                    .is_some_and(|cell| cell.load(Ordering::Acquire) & READERS != 0);
-                reads
-                    && sessions::read(region, session)
-                        .is_some_and(|record| record.state != SessionState::Free && (!look_closely || record.lives()))
-            },
-        )
+        SessionIndex::hinted(hint, region.session_count()).any(|session| {
+            // Acquire: pairs with the release in `end_reading`.
+            let reads = Counts::cell(region, session, self.hold.slot())
+                .is_some_and(|cell| cell.load(Ordering::Acquire) & READERS != 0);
+            reads
+                && sessions::read(region, session)
+                    .is_some_and(|record| record.state != SessionState::Free && (!look_closely || record.lives()))
+        })
     }
 }
 

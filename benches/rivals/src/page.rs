@@ -9,6 +9,8 @@ use crate::{aims, plot, tables};
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs");
 const PAGE: &str = "benchmarks.md";
 const FIGURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results/rivals.json");
+/// With a higher load before a run its figures are those of other work, too.
+const BUSY: f64 = 0.5;
 
 /// Writes all three.
 pub fn write(results: &Results) -> io::Result<()> {
@@ -27,8 +29,10 @@ pub fn write(results: &Results) -> io::Result<()> {
 pub fn parts(results: &Results) -> [(&'static str, String); 3] {
     let machine =
         |what: &str| results.machine[what].as_str().map_or_else(|| results.machine[what].to_string(), str::to_owned);
+    let busy = machine("load_before").parse().is_ok_and(|load: f64| load > BUSY);
+    let hint = if busy { " **The machine was busy: the figures are no more than a hint.**" } else { "" };
     let head = format!(
-        "{} rounds on {}, {} cores, Linux {}; load before the run {}.\n\n",
+        "{} rounds on {}, {} cores, Linux {}; load before the run {}.{hint}\n\n",
         results.rounds,
         machine("cpu"),
         machine("cores"),

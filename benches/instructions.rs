@@ -117,7 +117,7 @@ fn counted(broker: &str) -> Option<BTreeMap<String, f64>> {
     let folder = Folder::new();
     let out = folder.0.join("out");
     let status = Command::new("valgrind")
-        .args(["--tool=callgrind", "--quiet", "--combine-dumps=no", "--compress-strings=no"])
+        .args(["--tool=callgrind", "--quiet", "--combine-dumps=no"])
         .args(["--toggle-collect=instructions::counted_loop", "--dump-after=instructions::counted_loop"])
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(std::env::current_exe().expect("this program"))

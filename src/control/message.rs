@@ -442,6 +442,8 @@ impl Failure {
         cut(&mut self.advice, LONGEST_BODY / 16);
         let Some(remote) = &mut self.remote else { return };
         cut(&mut remote.backtrace, LONGEST_BODY / 4);
+        // The start of it is nothing.
+        remote.original.clear();
         for cause in &mut remote.causes {
             cut(&mut cause.message, 256);
             cut(&mut cause.type_name, 64);
@@ -551,6 +553,7 @@ mod tests {
             causes: vec![Cause { type_name: long.clone(), message: long.clone() }; 100],
             places: vec![Place { call: long.clone(), file: long.clone(), line: 7 }; 1000],
             backtrace: long.clone(),
+            original: vec![7; LONGEST_BODY],
         };
         let error = Error::new(ErrorKind::MethodFailed, long.clone()).help(long).with_remote(Some(remote));
         let bytes = failure(1, &error);

@@ -67,7 +67,7 @@ impl<'h> ObjectLock<'h> {
         Ok(())
     }
 
-    /// Waits for the lock alone: the mutual exclusion of writers.
+    /// Waits for the lock alone: the mutual exclusion of writers. `poisons`: the death of this process before it unlocks may leave the object half changed.
     pub(crate) fn exclude_writers(&self, timeout: Option<Duration>, poisons: bool) -> Result<()> {
         let session = self.hold.session();
         session.check_writes("change or seal an object")?;
@@ -87,14 +87,20 @@ impl<'h> ObjectLock<'h> {
     /// Lets go of the lock and leaves the mark that says the object may be half changed.
     fn unlock_poisoned(&self) {
         if self.is_mine() {
-            self.word().take_from(self.me, true);
+            self.word().take_from(self.me);
         }
     }
 
-    /// Marks the object as never to be changed again. The lock is held.
-    pub(crate) fn set_sealed(&self) {
-        // Release: whoever sees the mark sees the payload.
-        self.slot.flags.fetch_or(SEALED, Ordering::Release);
+    /// Marks the object as never to be changed again, once no writer is at work. That changes no byte of it, so readers are in nobody's way.
+    pub(crate) fn seal(&self) -> Result<()> {
+        self.exclude_writers(None, false)?;
+        let whole = if self.is_poisoned() { Err(poisoned(self.hold)) } else { Ok(()) };
+        if whole.is_ok() {
+            // Release: whoever sees the mark sees the payload.
+            self.slot.flags.fetch_or(SEALED, Ordering::Release);
+        }
+        self.unlock();
+        whole
     }
 
     pub(crate) fn sequence(&self) -> &'h AtomicU32 {
@@ -124,7 +130,7 @@ impl<'h> ObjectLock<'h> {
                 return Ok(());
             }
             self.end_reading();
-            if !self.word().wait_until_free(deadline, |owner| session.is_dead(owner), true) {
+            if !self.word().wait_until_free(deadline, |owner| session.is_dead(owner)) {
                 return Err(timed_out("a writer of object", self.hold, timeout));
             }
         }
@@ -180,7 +186,7 @@ impl<'h> ObjectLock<'h> {
             if left == Some(Duration::ZERO) {
                 return false;
             }
-            futex::wait(&self.slot.seq, seen, left.map_or(SLICE, |left| left.min(SLICE)));
+            futex::wait(&self.slot.seq, seen, Some(left.map_or(SLICE, |left| left.min(SLICE))));
         }
     }
 

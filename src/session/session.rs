@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::takings::Takings;
 use super::tokens::Tokens;
 use crate::error::{Error, ErrorKind, Result};
-use crate::region::layout::{FROZEN, HOSTED, LANES};
+use crate::region::layout::{CHANNEL, FROZEN, HOSTED, LANES};
 use crate::region::{Generation, ObjectId, Region, Rights, SessionIndex, SlotIndex};
 use crate::sync::Owner;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -24,7 +24,7 @@ use crate::table::{Counting, sessions};
 
 /// A way to the broker, as far as the layers below the control channel need one. It ends with the session.
 pub(crate) trait Link: Send + Sync {
-    /// An object died that is to be given back soon: a large one, a frozen one, whose file is open, or a hosted one, which may hold others. One way; never waits.
+    /// An object died that is to be given back soon: a large one, a frozen one, whose file is open, a hosted one or a channel, which may hold others. One way; never waits.
     fn returned(&self);
     /// A ticket expires at this time of the boot clock. One way.
     fn deadline(&self, at: u64);
@@ -361,7 +361,8 @@ impl Session {
         }
         let slot = id.slot();
         let is_awaited = self.region.slot(slot).is_some_and(|slot| {
-            slot.len.load(Ordering::Relaxed) >= BIG || matches!(slot.kind.load(Ordering::Relaxed), HOSTED | FROZEN)
+            slot.len.load(Ordering::Relaxed) >= BIG
+                || matches!(slot.kind.load(Ordering::Relaxed), HOSTED | FROZEN | CHANNEL)
         });
         if self.with_lane(|lane| self.counting().check(slot, lane))
             && (is_awaited || self.is_room_wanted())

@@ -7,7 +7,7 @@ use std::time::Instant;
 use loom::model::Builder;
 
 use crate::flaw::{self, Flaw, Leaks};
-use crate::scenes;
+use crate::{scenes, waits};
 
 /// Runs a scene in every order in which no more than `preemptions` times a thread is interrupted. `LOOM_MAX_PREEMPTIONS` says otherwise.
 #[expect(clippy::print_stdout, reason = "the size of a scene is wanted when it is tuned")]
@@ -57,4 +57,21 @@ holds! {
     what_two_return_comes_back_once: two_returns_against_taking_back, 3 3;
     a_slot_whose_lane_is_idle_is_on_the_stack: restart_against_return, 3 3;
     a_sweep_and_a_last_drop_do_not_both_stop: sweep_against_last_drop, 3 3;
+}
+
+// Not without the full fence: waiting rests on it, as `caught` shows.
+
+#[test]
+fn nobody_sleeps_on_when_what_he_waits_for_is_there() {
+    explore(waits::one_for_the_other, 4, None, Leaks::Forbidden);
+}
+
+#[test]
+fn nobody_sleeps_on_because_another_waits_at_the_same_event() {
+    explore(waits::two_at_one_event, 3, None, Leaks::Forbidden);
+}
+
+#[test]
+fn two_that_wake_at_once_wake_all() {
+    explore(waits::two_wake_two, 2, None, Leaks::Forbidden);
 }

@@ -19,6 +19,8 @@
 //! store a reference in an object or take one out, and goes on when the client is killed. The other [collects](collect)
 //! cycles, once at any moment and once at the end; after that nothing that cannot be reached may be left.
 //!
+//! What is sent through a [channel] is held by its entry until somebody has taken it.
+//!
 //! A client may [fork]: its row is copied while another thread of it goes on, and the child, which has all that both have at that moment, lives on the copy.
 //!
 //! What is not: weak memory (memory is sequentially consistent here, so fences do nothing), numbers that wrap
@@ -38,6 +40,7 @@ mod audit;
 mod broker;
 mod call;
 mod caught;
+mod channel;
 mod check;
 mod collect;
 mod create;

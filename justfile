@@ -24,7 +24,7 @@ steps WHAT="":
 
 # The benchmarks, each beside its floor.
 bench:
-    cargo bench --bench core --bench calls --bench strangers
+    cargo bench --bench core --bench calls --bench strangers --bench handover
 
 # The exhaustive model of the counting protocol.
 model:

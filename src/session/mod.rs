@@ -9,4 +9,4 @@ mod takings;
 mod tokens;
 
 pub(crate) use hold::Hold;
-pub(crate) use session::{Ask, Link, Session};
+pub(crate) use session::{Ask, KeptLane, Link, Session};

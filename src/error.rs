@@ -167,6 +167,8 @@ pub struct RemoteError {
     pub places: Vec<Place>,
     /// The stack of the thread where it came about. Empty if the broker runs with `RUST_BACKTRACE=0`.
     pub backtrace: String,
+    /// The error as the language has it that the method is written in, for callers of that language: see [`MethodError::foreign`](crate::MethodError::foreign).
+    pub original: Vec<u8>,
 }
 
 /// One error of a chain.

@@ -57,7 +57,7 @@ pub use control::authkey::Authkey;
 pub use error::{Cause, Error, ErrorKind, Place, RemoteError, Result};
 pub use object::{
     Archivable, Archive, Array, CallScope, Canceller, Channel, Datum, Frozen, Kind, Object, Proxy, ReadGuard, Receiver,
-    SendError, Sender, Shareable, Ticket, TicketOptions, Value, Weak, WriteGuard,
+    Schema, SendError, Sender, Shareable, Ticket, TicketOptions, Value, Weak, WriteGuard,
 };
 pub use region::{Backing, ObjectId};
 pub use sharehold_macros::{Shareable, class};

@@ -1,7 +1,6 @@
 //! The end of a session: all that it held is given back. Each step may be repeated.
 
 use super::host::Host;
-use crate::object::Kind;
 use crate::object::guard::readers_changed;
 use crate::region::layout::{SessionEntry, Slot};
 use crate::region::{Region, SessionIndex, SlotIndex};
@@ -73,8 +72,7 @@ fn release_row(broker: &Session, dead: SessionIndex) {
 pub(super) fn give_on(slot: &Slot, is_dead: impl Fn(Owner) -> bool) {
     let lock = RobustLock::new(&slot.lock);
     if let Some(owner) = lock.owner().filter(|owner| is_dead(*owner)) {
-        // A value is whole whoever dies; anything else may be half changed.
-        lock.take_from(owner, slot.kind.load(Ordering::Relaxed) != Kind::Value as u32);
+        lock.take_from(owner);
     }
 }
 

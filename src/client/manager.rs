@@ -1,5 +1,6 @@
 //! The handle that users create objects with.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,9 @@ use crate::object::channel::Form;
 use crate::object::payload::{self, Payload, slot_of};
 use crate::object::schema::short_name;
 use crate::object::value::copy_words;
-use crate::object::{self, Archivable, Archive, Array, Frozen, Kind, Object, Proxy, Shareable, Ticket, Value, transit};
+use crate::object::{
+    self, Archivable, Archive, Array, Frozen, Kind, Object, Proxy, Schema, Shareable, Ticket, Value, transit,
+};
 use crate::region::layout::SEALED;
 use crate::region::{ObjectId, Rights};
 use crate::session::{Ask, Hold, Session};
@@ -62,6 +65,36 @@ impl ManagerBuilder {
     #[must_use]
     pub fn class<T: Class>(mut self) -> Self {
         self.config.classes.push(T::NAME.into());
+        self
+    }
+
+    /// Has a command run as the broker instead of this program again: where something else has to be set up first, as an interpreter with the classes that are written in its language. What is run calls
+    /// [`Broker::serve_parent`](crate::Broker::serve_parent) then.
+    ///
+    /// ```standalone_crate
+    /// use sharehold::{Broker, ClassBuilder, Manager, Object};
+    ///
+    /// if std::env::args().any(|argument| argument == "--serve") {
+    ///     let counter = ClassBuilder::<u64>::new("Counter")
+    ///         .constructor("start: u64", |(start,): (u64,)| Ok(start))
+    ///         .method_mut("next", "", |count, (): ()| Ok(std::mem::replace(count, *count + 1)))
+    ///         .build();
+    ///     return Broker::serve_parent([counter]);
+    /// }
+    /// let this_program = std::env::current_exe().expect("a path");
+    /// let manager = Manager::builder().command(this_program, ["--serve"]).start()?;
+    /// let counter: Object = manager.create("Counter", &(41,))?;
+    /// assert_eq!(counter.call::<u64>("next", &())?, 41);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn command<A: Into<OsString>>(
+        mut self,
+        program: impl Into<OsString>,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        self.config.command = vec![program.into()];
+        self.config.command.extend(arguments.into_iter().map(Into::into));
         self
     }
 
@@ -146,7 +179,8 @@ impl Manager {
         use std::hash::{BuildHasher, RandomState};
         let unique = RandomState::new().hash_one(clock::boot_nanos()) as u32;
         let name = format!("auto-{}-{unique:08x}", std::process::id());
-        ManagerBuilder { config: Config { name, ..Config::default() }, room: Duration::ZERO, rights: Rights::All }
+        let config = Config { name, is_unnamed: true, ..Config::default() };
+        ManagerBuilder { config, room: Duration::ZERO, rights: Rights::All }
     }
 
     /// Joins the broker of this name. A name alone is one of this user's brokers; that of another user, who has allowed it, is named with its directory, as in
@@ -192,6 +226,31 @@ impl Manager {
                 .help("elsewhere use Manager::connect or Manager::start")
         })?;
         Ok(Self { session: Arc::clone(host.session()), channel: host, room: Duration::ZERO })
+    }
+
+    /// The manager of the broker that an object belongs to, for those who were handed a proxy and nothing else.
+    ///
+    /// ```
+    /// use sharehold::{List, Manager};
+    ///
+    /// let list = List::new(&Manager::start()?)?;
+    /// assert_eq!(Manager::of(&list)?.number_of_objects()?, 1);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `BrokerGone` in a forked child that has no session.
+    pub fn of<P: Proxy>(proxy: &P) -> Result<Self> {
+        let session = proxy.hold().session_arc();
+        if let Some(host) = host::here().filter(|host| Arc::ptr_eq(host.session(), &session)) {
+            return Ok(Self { session, channel: host, room: Duration::ZERO });
+        }
+        let region_id = session.region().header().region_id.load(Ordering::Relaxed);
+        let (session, channel) = attached_to(region_id).ok_or_else(|| {
+            Error::new(ErrorKind::BrokerGone, "this process has no session with the broker of this object")
+                .help("connect to it")
+        })?;
+        Ok(Self { session, channel, room: Duration::ZERO })
     }
 
     /// A handle on the same session whose [`value`](Manager::value), [`array`](Manager::array), [`archive`](Manager::archive) and their kin wait when memory or the object table is full, until
@@ -322,6 +381,34 @@ impl Manager {
         self.new_array(len, 1, fill)
     }
 
+    /// As [`Manager::array_with`], for a type of elements that is known only when the program runs: `fill` gets their bytes, and the proxy is one of the bytes too. Who knows the type finds, as any other, an
+    /// array of it.
+    ///
+    /// ```
+    /// use sharehold::{Array, Error, Manager, Proxy, Schema};
+    ///
+    /// let manager = Manager::start()?;
+    /// let pairs = Schema::primitive("u16").unwrap().array(2);
+    /// let array = manager.array_of(&pairs, 3, |place| {
+    ///     place.fill(1);
+    ///     Ok::<(), Error>(())
+    /// })?;
+    /// let array: Array<[u16; 2]> = manager.redeem(&array.ticket()?)?;
+    /// assert_eq!(*array.read()?, [[257, 257]; 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Manager::array_with`].
+    pub fn array_of<E: From<Error>>(
+        &self,
+        schema: &Schema,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Array<u8>, E> {
+        create::array_of(&self.session, &*self.channel, schema, len, self.room, fill)
+    }
+
     fn new_array<T: Shareable, E: From<Error>>(
         &self,
         len: usize,
@@ -338,6 +425,14 @@ impl Manager {
     /// `RegionFull` if the system has no memory; `TableFull` if the broker has no descriptor or no slot for it; `BrokerGone`.
     pub fn freeze<T: Shareable>(&self, elements: &[T]) -> Result<Frozen<T>> {
         create::frozen(&self.session, &*self.channel, elements)
+    }
+
+    /// As [`Manager::freeze`], for a type of elements that is known only when the program runs.
+    ///
+    /// # Errors
+    /// As there, and `InvalidArgument` if these are not the bytes of a number of elements.
+    pub fn freeze_of(&self, schema: &Schema, bytes: &[u8]) -> Result<Frozen<u8>> {
+        create::frozen_of(&self.session, &*self.channel, schema, bytes)
     }
 
     /// A queue by which processes hand objects over, with room for `capacity` of them (rounded up to a power of two) and any number of senders and receivers: see

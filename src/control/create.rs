@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::object::channel::{Form, build};
 use crate::object::payload::{Payload, damaged, slot_of};
 use crate::object::proxy::sealed::Typed;
-use crate::object::{self, Array, Frozen, Kind, Proxy, Shareable};
+use crate::object::{self, Array, Frozen, Kind, Proxy, Schema, Shareable};
 use crate::region::layout::{CELL, ChannelHead, FILLED, PAGE, TYPE_NAME_BYTES};
 use crate::region::{ObjectId, Offset};
 use crate::session::{Hold, Session};
@@ -137,7 +137,6 @@ fn withdrawn() -> Error {
 }
 
 /// Creates an array that `fill` writes in place.
-#[expect(unsafe_code, reason = "an object that nobody else knows yet is written in place")]
 pub(crate) fn array<T: Shareable, E: From<Error>>(
     session: &Arc<Session>,
     channel: &dyn Channel,
@@ -146,17 +145,46 @@ pub(crate) fn array<T: Shareable, E: From<Error>>(
     room: Duration,
     fill: impl FnOnce(&mut [T]) -> Result<(), E>,
 ) -> Result<Array<T>, E> {
-    if size_of::<T>() == 0 {
+    let hold = filled(session, channel, &Schema::of::<T>(), len, align, room, fill)?;
+    Ok(<Array<T> as Typed>::of(hold)?)
+}
+
+/// Creates an array of elements of a type that is known only now, whose bytes `fill` writes in place.
+pub(crate) fn array_of<E: From<Error>>(
+    session: &Arc<Session>,
+    channel: &dyn Channel,
+    schema: &Schema,
+    len: usize,
+    room: Duration,
+    fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+) -> Result<Array<u8>, E> {
+    let hold = filled(session, channel, schema, len, 1, room, fill)?;
+    Ok(Array::bytes_of(hold)?)
+}
+
+/// Creates an array of `len` elements, of which `fill` gets the memory as `T`s.
+#[expect(unsafe_code, reason = "an object that nobody else knows yet is written in place")]
+fn filled<T: Shareable, E: From<Error>>(
+    session: &Arc<Session>,
+    channel: &dyn Channel,
+    schema: &Schema,
+    len: usize,
+    align: usize,
+    room: Duration,
+    fill: impl FnOnce(&mut [T]) -> Result<(), E>,
+) -> Result<Hold, E> {
+    if schema.size == 0 {
         return Err(Error::new(ErrorKind::InvalidArgument, "an array's elements have at least one byte").into());
     }
-    let bytes = len.checked_mul(size_of::<T>()).and_then(|bytes| u64::try_from(bytes).ok()).ok_or_else(|| {
-        Error::new(ErrorKind::RegionFull, format!("{len} elements of {} bytes do not fit any memory", size_of::<T>()))
+    let bytes = u64::try_from(len).ok().and_then(|len| len.checked_mul(schema.size)).ok_or_else(|| {
+        Error::new(ErrorKind::RegionFull, format!("{len} elements of {} bytes do not fit any memory", schema.size))
     })?;
-    let created = create(session, channel, &of::<T>(Kind::Array, bytes, align.max(align_of::<T>()) as u64), room)?;
+    let align = (align as u64).max(schema.align.into());
+    let created = create(session, channel, &described(schema, Kind::Array, bytes, align), room)?;
     let place: Payload<T> = created.payload()?;
     // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
     fill(unsafe { place.slice_mut() })?;
-    Ok(<Array<T> as Typed>::of(created.hold)?)
+    Ok(created.hold)
 }
 
 /// Creates a channel with room for so many objects, or somewhat more.
@@ -190,12 +218,38 @@ pub(crate) fn channel<P: Proxy>(
 
 /// Creates an object whose bytes nobody can change.
 pub(crate) fn frozen<T: Shareable>(session: &Arc<Session>, channel: &dyn Channel, elements: &[T]) -> Result<Frozen<T>> {
-    session.check_ours()?;
-    session.check_writes("create objects")?;
     let bytes: &[u8] = bytemuck::try_cast_slice(elements).map_err(|error| {
         Error::new(ErrorKind::InvalidArgument, format!("elements of {} have no bytes: {error}", T::type_name()))
     })?;
-    let create = of::<T>(Kind::Frozen, bytes.len() as u64, 1);
+    let (hold, _mapped) = frozen_hold(session, channel, &Schema::of::<T>(), bytes)?;
+    <Frozen<T> as Typed>::of(hold)
+}
+
+/// As [`frozen`], of elements of a type that is known only now.
+pub(crate) fn frozen_of(
+    session: &Arc<Session>,
+    channel: &dyn Channel,
+    schema: &Schema,
+    bytes: &[u8],
+) -> Result<Frozen<u8>> {
+    if schema.size == 0 || !(bytes.len() as u64).is_multiple_of(schema.size) {
+        let what = format!("{} bytes are not a number of elements of {} bytes", bytes.len(), schema.size);
+        return Err(Error::new(ErrorKind::InvalidArgument, what));
+    }
+    let (hold, _mapped) = frozen_hold(session, channel, schema, bytes)?;
+    Frozen::bytes_of(hold)
+}
+
+/// The object, and its bytes, which the next proxy finds mapped as long as they are there.
+fn frozen_hold(
+    session: &Arc<Session>,
+    channel: &dyn Channel,
+    schema: &Schema,
+    bytes: &[u8],
+) -> Result<(Hold, Arc<sys::frozen::Frozen>)> {
+    session.check_ours()?;
+    session.check_writes("create objects")?;
+    let create = described(schema, Kind::Frozen, bytes.len() as u64, 1);
     let file = sys::frozen::Frozen::write(&format!("sharehold-frozen:{}", session.broker_name()), bytes)?;
     let mine = file.try_clone().map_err(|error| Error::os("keep a descriptor", error))?;
     let mut claimed = None;
@@ -205,8 +259,8 @@ pub(crate) fn frozen<T: Shareable>(session: &Arc<Session>, channel: &dyn Channel
         Ok(())
     })?;
     let hold = claimed.ok_or_else(withdrawn)?;
-    let _mapped = session.keep_frozen(hold.id(), mine)?;
-    <Frozen<T> as Typed>::of(hold)
+    let mapped = session.keep_frozen(hold.id(), mine)?;
+    Ok((hold, mapped))
 }
 
 /// Creates a sealed array of bytes.
@@ -221,12 +275,16 @@ pub(crate) fn bytes(session: &Arc<Session>, channel: &dyn Channel, bytes: &[u8])
 
 /// A request for an object with elements of `T`.
 pub(crate) fn of<T: Shareable>(kind: Kind, len: u64, align: u64) -> Create {
+    described(&Schema::of::<T>(), kind, len, align)
+}
+
+fn described(schema: &Schema, kind: Kind, len: u64, align: u64) -> Create {
     Create {
         kind: kind as u32,
-        type_name: cut(T::type_name()),
-        type_fingerprint: T::FINGERPRINT,
-        element_size: size_of::<T>() as u64,
-        element_align: align_of::<T>() as u32,
+        type_name: cut(schema.name.clone()),
+        type_fingerprint: schema.fingerprint,
+        element_size: schema.size,
+        element_align: schema.align,
         len,
         align,
     }

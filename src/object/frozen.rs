@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::proxy::{Kind, expect_type, item, sealed};
+use super::proxy::{Kind, expect_kind, expect_type, item, sealed};
 use super::schema::Shareable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::{ObjectId, Region};
@@ -43,6 +43,15 @@ impl<T: Shareable> Deref for Frozen<T> {
     fn deref(&self) -> &[T] {
         // `of` has checked that it can be.
         bytemuck::try_cast_slice(self.bytes.bytes()).unwrap_or_default()
+    }
+}
+
+impl Frozen<u8> {
+    /// The bytes of a frozen object, whatever its elements are.
+    pub(crate) fn bytes_of(hold: Hold) -> Result<Self> {
+        expect_kind(&hold, Kind::Frozen)?;
+        let bytes = hold.session().frozen(hold.id())?;
+        Ok(Self { hold, bytes, elements: std::marker::PhantomData })
     }
 }
 

@@ -24,7 +24,7 @@ pub use datum::Datum;
 pub use frozen::Frozen;
 pub use guard::{ReadGuard, WriteGuard};
 pub use proxy::{Kind, Object, Proxy, Weak};
-pub use schema::Shareable;
+pub use schema::{Schema, Shareable};
 pub use scope::{CallScope, Canceller};
 pub use ticket::{Ticket, TicketOptions};
 pub use value::Value;

@@ -60,6 +60,11 @@ impl<T> Payload<T> {
         })
     }
 
+    /// Where the first element lies.
+    pub(crate) fn start(&self) -> *const T {
+        self.start.as_ptr()
+    }
+
     /// Number of elements.
     pub(crate) fn count(&self) -> usize {
         self.count
@@ -69,8 +74,9 @@ impl<T> Payload<T> {
 impl<T: Shared> Payload<T> {
     /// A struct of atomics, which anybody may write at any time. `hold` keeps it mapped. `None`: there is no room for one.
     pub(crate) fn shared(self, _hold: &Hold) -> Option<&T> {
+        let first = (self.count > 0).then_some(self.start)?;
         // SAFETY: in bounds and aligned since `of`, valid whatever the bytes, and mapped while the hold lives, whose borrow the result shares.
-        (self.count > 0).then(|| unsafe { self.start.as_ref() })
+        Some(unsafe { first.as_ref() })
     }
 }
 

@@ -8,9 +8,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::payload::slot_of;
-use super::schema::fingerprint;
+use super::schema::{Schema, fingerprint};
 use super::ticket::{Ticket, TicketOptions};
-use super::transit;
+use super::{Array, Frozen, transit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::layout::{CHANNEL, FROZEN, HOSTED};
 use crate::region::{ObjectId, Region};
@@ -168,6 +168,16 @@ pub(crate) fn expect_type(
     })
 }
 
+/// Refuses an object of another kind, whatever its type is.
+pub(crate) fn expect_kind(hold: &Hold, kind: Kind) -> Result<()> {
+    let Words { kind: found, .. } = Words::of(hold.session().region(), hold.id())?;
+    if found == kind as u32 {
+        return Ok(());
+    }
+    let there = Kind::from_number(found).map_or_else(|| format!("kind {found}"), |kind| kind.to_string());
+    Err(Error::new(ErrorKind::TypeMismatch, format!("object {} is {there}, not {kind}", hold.id())))
+}
+
 /// A reference that does not keep its object alive, as a cache has it. Made by [`Proxy::downgrade`].
 ///
 /// It ends with the last manager and proxy of its process, too.
@@ -238,10 +248,46 @@ impl Object {
     /// # Errors
     /// `Damaged` if the region says something impossible.
     pub fn type_name(&self) -> Result<String> {
+        self.schema().map(|schema| schema.name)
+    }
+
+    /// Its type, or its elements' type.
+    ///
+    /// # Errors
+    /// `Damaged` if the region says something impossible.
+    pub fn schema(&self) -> Result<Schema> {
         let index = slot_of(&self.hold)?.type_index.load(Ordering::Relaxed);
-        TypeRecord::read(self.hold.session().region(), index)
-            .map(|record| record.name)
-            .ok_or_else(|| Error::new(ErrorKind::Damaged, format!("object {} has no type", self.hold.id())))
+        let TypeRecord { name, fingerprint, size, align } = TypeRecord::read(self.hold.session().region(), index)
+            .ok_or_else(|| Error::new(ErrorKind::Damaged, format!("object {} has no type", self.hold.id())))?;
+        Ok(Schema { name, fingerprint, size, align })
+    }
+
+    /// The bytes of an array, whatever its elements are: what they are [`Object::schema`] says.
+    ///
+    /// ```
+    /// use sharehold::{Array, Manager, Object, Proxy};
+    ///
+    /// let manager = Manager::start()?;
+    /// let array = manager.array(&[1.0, 2.5])?;
+    /// let object: Object = manager.redeem(&array.ticket()?)?;
+    /// assert_eq!(object.schema()?.name(), "f64");
+    /// object.array_bytes()?.write()?[8..].copy_from_slice(&4.5_f64.to_ne_bytes());
+    /// assert_eq!(array.read()?[1], 4.5);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `TypeMismatch` if it is no array.
+    pub fn array_bytes(&self) -> Result<Array<u8>> {
+        Array::bytes_of(self.hold.clone())
+    }
+
+    /// The bytes of a frozen object, whatever its elements are.
+    ///
+    /// # Errors
+    /// `TypeMismatch` if it is not frozen; `Lost`, `BrokerGone`.
+    pub fn frozen_bytes(&self) -> Result<Frozen<u8>> {
+        Frozen::bytes_of(self.hold.clone())
     }
 
     /// Calls a method of a hosted object, without the generated proxy of its class: by name, with the arguments as a tuple.

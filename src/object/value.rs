@@ -115,7 +115,7 @@ impl<T: Shareable> Value<T> {
 
     fn change(&self, timeout: Option<Duration>, change: impl FnOnce(T) -> T) -> Result<()> {
         let lock = ObjectLock::of(&self.hold)?;
-        // A dead writer's lock is taken over without a mark: the value is whole.
+        // Whoever dies, the value is whole.
         lock.exclude_writers(timeout, false)?;
         let unlock = Unlock(&lock);
         if lock.is_sealed() {
@@ -143,10 +143,7 @@ impl<T: Shareable> Value<T> {
     /// # Errors
     /// `Forked` in a forked child.
     pub fn seal(&self) -> Result<&T> {
-        let lock = ObjectLock::of(&self.hold)?;
-        lock.exclude_writers(None, false)?;
-        lock.set_sealed();
-        lock.unlock();
+        ObjectLock::of(&self.hold)?.seal()?;
         self.sealed()
     }
 

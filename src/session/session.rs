@@ -1,13 +1,11 @@
 //! An attached process.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64 as PrivateU64};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
-
+use super::files::Files;
 use super::takings::Takings;
 use super::tokens::Tokens;
 use crate::error::{Error, ErrorKind, Result};
@@ -97,7 +95,7 @@ pub(crate) struct Session {
     /// Of a session that only reads: what it counts instead of its row.
     takings: Option<Takings>,
     /// What this process has mapped of frozen objects.
-    frozen: Mutex<HashMap<ObjectId, Weak<Frozen>>>,
+    files: Arc<Files>,
     /// Where this process last found a free ticket.
     pub(crate) ticket_hint: AtomicU32,
     link: OnceLock<Box<dyn Link>>,
@@ -131,7 +129,7 @@ impl Session {
             cells: AtomicPtr::new(cells.as_ptr()),
             token: ForkToken::of_this_process()?,
             lanes_taken: PrivateU64::new(0),
-            frozen: Mutex::default(),
+            files: Arc::default(),
             forking: AtomicU32::new(0),
             late: AtomicU32::new(0),
             is_new: AtomicBool::new(false),
@@ -235,8 +233,7 @@ impl Session {
     /// `Lost`, if its broker has died and another has followed; `Refused`, `BrokerGone`.
     pub(crate) fn frozen(&self, id: ObjectId) -> Result<Arc<Frozen>> {
         self.check_ours()?;
-        let known = || self.frozen.lock().get(&id).and_then(Weak::upgrade);
-        if let Some(bytes) = known() {
+        if let Some(bytes) = self.files.find(id) {
             return Ok(bytes);
         }
         let file = self.to_broker()?.fetch(id)?;
@@ -246,10 +243,13 @@ impl Session {
     /// Maps the file of a frozen object.
     pub(crate) fn keep_frozen(&self, id: ObjectId, file: OwnedFd) -> Result<Arc<Frozen>> {
         let bytes = Arc::new(Frozen::map(file, Words::of(&self.region, id)?.len)?);
-        let mut all = self.frozen.lock();
-        all.retain(|_, bytes| bytes.strong_count() > 0);
-        all.insert(id, Arc::downgrade(&bytes));
+        self.files.keep(id, &bytes);
         Ok(bytes)
+    }
+
+    /// What this process has mapped of frozen objects.
+    pub(crate) fn files(&self) -> &Arc<Files> {
+        &self.files
     }
 
     /// Whether what the cell of a slot says can be believed: it was not swept, and nobody but this process writes private ones.

@@ -110,6 +110,9 @@ caught_locking! {
     two_writers_when_a_session_number_keeps_its_generation: SameSessionGeneration in WRITER_NUMBER,
     reader_beside_writer_when_it_looks_before_it_announces: ReaderLooksFirst in ARRAY,
     writer_beside_reader_when_it_looks_before_it_locks: WriterLooksFirst in ARRAY,
+    mark_without_a_writer_when_a_sealer_says_whole_late: SealerSaysWholeLate in SEAL,
+    torn_array_when_what_a_sealer_said_stays_in_the_lock: WholeStays in SEAL,
+    writer_of_what_is_sealed_when_sealed_without_the_lock: SealsUnlocked in SEAL,
     torn_value_when_flipped_before_filled: FlipsBeforeFill in VALUE,
     torn_value_when_seq_is_read_once: ReadsSeqOnce in VALUE,
 }

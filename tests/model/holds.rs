@@ -80,6 +80,11 @@ fn array() {
 }
 
 #[test]
+fn seal() {
+    holds(&scenes::SEAL);
+}
+
+#[test]
 fn value() {
     holds(&scenes::VALUE);
 }

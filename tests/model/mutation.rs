@@ -70,6 +70,12 @@ pub(crate) enum Mutation {
     FlipsBeforeFill,
     /// R21: a reader does not look at `seq` again.
     ReadsSeqOnce,
+    /// R50: a sealer says that all is whole after it has taken the lock.
+    SealerSaysWholeLate,
+    /// R50: what the owner before said stays in the lock.
+    WholeStays,
+    /// R51: an array is sealed without its lock.
+    SealsUnlocked,
     /// Redeem, step 3: a use is claimed from whatever ticket is in the entry.
     SerialIgnored,
     /// Dead session: the entries that it was building stay.

@@ -196,6 +196,10 @@ pub(crate) const ARRAY: Locking = Locking {
 /// Three come and go.
 pub(crate) const SEATS: Seats = Seats { kills: 2, flaw: None };
 
+/// One writes an array, one seals it, one reads it.
+pub(crate) const SEAL: Locking =
+    Locking { programs: [&[guard::Op::Write], &[guard::Op::Seal], &[guard::Op::Read]], ..ARRAY };
+
 /// Two writers and a reader of one value.
 pub(crate) const VALUE: Locking =
     Locking { programs: [&[guard::Op::Set, guard::Op::Set], &[guard::Op::Get], &[guard::Op::Set]], ..ARRAY };

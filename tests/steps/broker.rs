@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use sharehold::{Array, Channel, Kind, Manager, Object, Proxy, TicketOptions, Value};
+use sharehold::{Array, Channel, Kind, List, Manager, Object, Proxy, TicketOptions, Value};
 
 use crate::client::{self, find};
 use crate::common::{Actor, eventually, listen, say};
@@ -88,6 +88,7 @@ pub(crate) const WORKS: &[Work] = &[
     Work { name: "sweep after a last drop", before: "", begin: Begin::DeathAt("last drop", 3), thread: Thread::Loop },
     Work { name: "call with a snapshot", before: "host", begin: Begin::Ask("write"), thread: Thread::Call },
     Work { name: "creation with a snapshot", before: "host", begin: Begin::Ask("host"), thread: Thread::Call },
+    Work { name: "collect", before: "cycle", begin: Begin::Ask("collect"), thread: Thread::Call },
     Work { name: "adoption", before: "lock", begin: Begin::Succession, thread: Thread::Loop },
 ];
 
@@ -148,6 +149,12 @@ fn perform(
             notes.clear();
             manager.stats()?;
         }
+        "cycle" => {
+            let (first, second) = (List::new(manager)?, List::new(manager)?);
+            first.push(second.clone())?;
+            second.push(first.clone())?;
+        }
+        "collect" => assert_eq!(manager.collect()?, 2, "both lists of a cycle"),
         "publish" => manager.publish("extra", board)?,
         "publish over" => manager.publish_over("extra", &manager.array(&canaries(10))?)?,
         "unpublish" => manager.unpublish("extra")?,
@@ -224,7 +231,7 @@ pub(crate) fn kill_at_every_step(work: &str, backing: &'static str) {
     let _core = Core::take();
     let mut scene = Scene::new(backing, which);
     let mut report = Report::new(&format!("{} ({backing})", work.name));
-    let mut point = 0;
+    let mut point = which.first;
     loop {
         let mut place = Place { what: work.name, point, walked: Walked::default(), address: 0 };
         let Some((walked, next)) = scene.kill_at(work, &mut place) else {
@@ -233,7 +240,7 @@ pub(crate) fn kill_at_every_step(work: &str, backing: &'static str) {
         };
         report.add(walked, next);
         match walked {
-            Some(walked) if walked.reached => point += 1,
+            Some(walked) if walked.reached => point += which.every,
             // Not if a ticket has ended before the broker was stopped.
             Some(_) if !matches!(work.begin, Begin::Time) => break,
             Some(walked) if walked.changes > 0 => break,
@@ -328,8 +335,8 @@ impl Scene {
                 let prepared = (operation.prepare)(&self.fixture);
                 let (actor, mut tracee) = client::start(&self.fixture, operation, &prepared);
                 let others = [self.fixture.served.broker().pid()];
-                let (view, which) = (&mut self.view, self.which);
-                Walk { tracee: &mut tracee, view, others: &others, which }.until_change(*changes);
+                let (view, points) = (&mut self.view, self.which.points);
+                Walk { tracee: &mut tracee, view, others: &others, points }.until_change(*changes);
                 return Other { actor: Some(actor), tracee: Some(tracee), prepared };
             }
             _ => return Other::default(),
@@ -393,7 +400,7 @@ impl Scene {
         let others: Vec<u32> = other.actor.iter().map(Actor::pid).chain([self.worker.pid()]).collect();
         let pid = self.fixture.served.broker().pid();
         let (manager, worker) = (&self.fixture.manager, &self.worker);
-        let mut walk = Walk { tracee: broker, view: &mut self.view, others: &others, which: self.which };
+        let mut walk = Walk { tracee: broker, view: &mut self.view, others: &others, points: self.which.points };
         let walked = walk.to(point, &mut self.track, |view| match begin {
             Begin::Ask(_) | Begin::Repair | Begin::Visit => {
                 let asking = other.actor.as_ref().unwrap_or(worker);

@@ -1,7 +1,7 @@
 //! A process is killed at every step of what it does: a tracer executes it instruction by instruction and kills it at each one after which others see something else. After each
 //! kill another process goes on at once, the dead one is swept, a check finds nothing, and nothing is lost or left.
 //!
-//! `SHAREHOLD_STEPS=all` kills truly at each instruction (`just steps`), `SHAREHOLD_STEPS=off` leaves the test out. Why the short form is enough says `walk.rs`; what
+//! `SHAREHOLD_STEPS=all` kills truly at each instruction (`just steps`), `all/7+3` at the third one and at each seventh after it; `off` leaves the test out. Why the short form is enough says `walk.rs`; what
 //! was measured, `docs/recovery.md`.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test that can't go on fails")]
@@ -130,5 +130,6 @@ broker_tests! {
     sweeps_after_a_last_drop "sweep after a last drop",
     keeps_a_snapshot "call with a snapshot",
     creates_with_a_snapshot "creation with a snapshot",
+    collects "collect",
     adopts "adoption",
 }

@@ -24,7 +24,7 @@ steps WHAT="":
 
 # The benchmarks, each beside its floor.
 bench:
-    cargo bench --bench core --bench calls --bench strangers
+    cargo bench --bench core --bench calls --bench strangers --bench handover
 
 # How many instructions the hot paths take, beside the committed figures; `just instructions --bless` renews these. Needs valgrind.
 instructions *ARGS:

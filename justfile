@@ -34,6 +34,10 @@ model:
 rivals ROUNDS="40":
     cargo run --release --manifest-path benches/rivals/Cargo.toml -- --rounds {{ROUNDS}}
 
+# The Python package: its wheel in a fresh environment, and its tests.
+python:
+    ffi/python/check.sh
+
 # Fuzzes all that reads foreign bytes, SECONDS each; sanitizers; rules for dependencies.
 tools SECONDS="60":
     .ci/tools {{SECONDS}}

@@ -82,11 +82,15 @@ pub enum ErrorKind {
     WrongAuthkey = 36,
     /// Too many wrong authkeys came from this user; the message says when the next one is looked at.
     TooManyTries = 37,
+    /// All senders of a channel are gone, or all receivers, or it was closed.
+    Disconnected = 38,
+    /// The channel is full.
+    ChannelFull = 39,
 }
 
 impl ErrorKind {
     /// Every kind there is, in the order of the numbers.
-    pub const ALL: [ErrorKind; 37] = [
+    pub const ALL: [ErrorKind; 39] = [
         ErrorKind::Os,
         ErrorKind::BrokerNotFound,
         ErrorKind::BrokerGone,
@@ -124,6 +128,8 @@ impl ErrorKind {
         ErrorKind::ReadOnly,
         ErrorKind::WrongAuthkey,
         ErrorKind::TooManyTries,
+        ErrorKind::Disconnected,
+        ErrorKind::ChannelFull,
     ];
 
     /// The kind of a number, as it comes over the control channel or from C.
@@ -161,6 +167,8 @@ pub struct RemoteError {
     pub places: Vec<Place>,
     /// The stack of the thread where it came about. Empty if the broker runs with `RUST_BACKTRACE=0`.
     pub backtrace: String,
+    /// The error as the language has it that the method is written in, for callers of that language: see [`MethodError::foreign`](crate::MethodError::foreign).
+    pub original: Vec<u8>,
 }
 
 /// One error of a chain.

@@ -154,3 +154,14 @@ fn a_class_made_of_closures_is_called_by_name() {
 fn forked_workers_share_what_their_parent_had() {
     shows("prefork", &["The array has", "4 workers have added up the array: 5000050000."]);
 }
+
+#[test]
+fn two_processes_in_a_row_hand_arrays_over() {
+    shows(
+        "pipeline",
+        &[
+            "1000 arrays of 10000 numbers went through another process, and their sum is 4995000000.",
+            "2 objects are left: the channels.",
+        ],
+    );
+}

@@ -4,12 +4,13 @@
 
 mod common;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable};
 use common::{Actor, eventually, listen, role, say};
 use sharehold::{
-    Archive, Array, Broker, ErrorKind, Manager, Object, Proxy, Shareable, Ticket, TicketOptions, Value, check,
+    Archive, Array, Backing, Broker, ErrorKind, Manager, Object, Proxy, Shareable, Ticket, TicketOptions, Value, check,
 };
 
 fn parse(text: &str) -> Ticket {
@@ -216,6 +217,37 @@ fn a_stopped_client_blocks_nobody_who_does_not_wait_for_its_lock() {
     // A dead writer leaves the value whole.
     value.set([9; 8]).expect("written");
     assert_eq!(value.get().expect("read"), [9; 8]);
+}
+
+/// What a broker of this name has in the file system.
+fn files_of(name: &str) -> Vec<String> {
+    let segments = std::fs::read_dir("/dev/shm").expect("a folder").flatten();
+    let segments = segments.filter_map(|entry| entry.file_name().into_string().ok());
+    sharehold::brokers().into_iter().chain(segments).filter(|found| found.ends_with(name)).collect()
+}
+
+#[test]
+fn nothing_is_left_of_a_killed_broker_that_had_no_name_unless_another_has_it() {
+    for backing in [Backing::Memfd, Backing::Segment] {
+        for is_followed in [false, true] {
+            let manager = Manager::builder().capacity(1 << 20).backing(backing).start().expect("started");
+            let name = manager.name().to_owned();
+            let pid = manager.child_pid().expect("its own").to_string();
+            assert!(Command::new("kill").args(["-9", &pid]).status().expect("kill runs").success());
+            eventually("it is gone", || manager.stats().is_err());
+            assert!(!files_of(&name).is_empty());
+            let follower = is_followed
+                .then(|| Broker::builder().name(&name).capacity(1 << 20).backing(backing).spawn().expect("taken over"));
+            drop(manager);
+            match follower {
+                Some(follower) => {
+                    Manager::connect(&name).expect("it is there").value(1).expect("it serves");
+                    follower.stop().expect("in order");
+                }
+                None => assert_eq!(files_of(&name), [""; 0]),
+            }
+        }
+    }
 }
 
 #[test]

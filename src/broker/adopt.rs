@@ -9,12 +9,13 @@ use std::sync::Arc;
 use super::grants::Grants;
 use super::host::Host;
 use super::mailbox::Mailbox;
-use super::sweep::{give_on, sweep, tell_writer};
+use super::sweep::{give_on, sweep, tell_writer, vacate};
 use crate::class::ClassTable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::layout::BrokerState;
 use crate::region::{Backing, Region, Rights, SessionIndex, SlotIndex};
 use crate::session::Session;
+use crate::sync::Owner;
 use crate::sync::atomic::Ordering;
 use crate::sys::memory::Memory;
 use crate::sys::{place, process};
@@ -116,7 +117,7 @@ impl Estate {
         release(&session, &inherited);
         let replies = tickets::live(&region).filter(|ticket| ticket.in_reply).collect();
         let slots: Vec<SlotIndex> = (0..host.books().slots()).map(SlotIndex).collect();
-        let audited = session.with_lane(|lane| audit(&region, &slots, lane));
+        let audited = session.with_lane(|lane| audit(&region, &slots, || host.books().channels(), lane));
         host.take_back();
         let Audited { repaired, freed, busy } = audited;
         tracing::info!(
@@ -221,7 +222,9 @@ fn release(session: &Arc<Session>, inherited: &[(SlotIndex, u64)]) {
             continue;
         };
         // Of any broker before: one that died while it took over may have left those of its predecessor.
-        give_on(words, |owner| owner.session() == SessionIndex::BROKER.0 && owner != me);
+        let is_dead = |owner: Owner| owner.session() == SessionIndex::BROKER.0 && owner != me;
+        give_on(words, is_dead);
+        vacate(region, *slot, is_dead);
         // Release: as the drop of a proxy. Only this thread changes the row.
         if cell.fetch_sub(*count, Ordering::Release) != *count {
             // The cell had a count when the first proxy was taken, so nobody took the session's for it.

@@ -1,9 +1,10 @@
 //! A broker as a child process of the program that starts it, from the program's own executable.
 //!
 //! The program is run again with a role in its environment; a constructor of this library, which the loader calls before `main`, sees the role,
-//! serves, and never comes to `main`. So no other program has to be installed, and no thread is copied as by `fork`.
+//! serves, and never comes to `main`. So no other program has to be installed, and no thread is copied as by `fork`. Where this library is only a part of what runs, as
+//! in an interpreter, another command is run, which serves when it is ready to.
 //!
-//! A socket pair ties the two: the child says over it that it is ready, and ends when the other end is closed, as it is by any death of
+//! A socket pair ties the two: the child gets its configuration from it, says over it that it is ready, and ends when the other end is closed, as it is by any death of
 //! the parent. A process that the parent forks may keep that end open, so the child also watches the parent's pidfd.
 
 use std::io::{Read, Write};
@@ -20,10 +21,13 @@ use super::server::Server;
 use crate::class::ClassTable;
 use crate::control::authkey::{Authkey, LONGEST};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::process;
+use crate::sys::claim::Claim;
+use crate::sys::{place, process};
 
-/// Names the role and carries the configuration.
+/// Names the role, of a child that is this program.
 const ROLE: &str = "SHAREHOLD_BROKER_ROLE";
+/// Longest configuration: a few numbers, and the names of classes.
+const LONGEST_CONFIG: usize = 1 << 16;
 /// How long a broker may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -41,19 +45,34 @@ impl BrokerChild {
         config.check()?;
         let doing = "start a broker process";
         let (mut lifeline, theirs) = UnixStream::pair().map_err(|error| Error::os(doing, error))?;
-        // Neither by the arguments nor by the environment, which others can read. The socket has room for it.
+        // The key neither by the arguments nor by the environment, which others can read. The socket has room for both.
+        let text = config.to_string();
         let authkey = config.authkey.as_ref().map_or(&[][..], Authkey::bytes);
-        let sent = [&(authkey.len() as u32).to_le_bytes(), authkey].concat();
-        lifeline.write_all(&sent).map_err(|error| Error::os(doing, error))?;
-        let child = Command::new("/proc/self/exe")
-            .arg0(format!("sharehold-broker {}", config.name))
-            .env(ROLE, config.to_string())
+        for part in [text.as_bytes(), authkey] {
+            let sent = [&(part.len() as u32).to_le_bytes(), part].concat();
+            lifeline.write_all(&sent).map_err(|error| Error::os(doing, error))?;
+        }
+        let mut command = match &config.command[..] {
+            [program, arguments @ ..] => {
+                let mut command = Command::new(program);
+                command.args(arguments);
+                command
+            }
+            [] => {
+                let mut command = Command::new("/proc/self/exe");
+                command.arg0(format!("sharehold-broker {}", config.name)).env(ROLE, "child");
+                command
+            }
+        };
+        let child = command
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             // Of its own: a Ctrl-C in the terminal is for the parent, and the broker ends with it.
             .process_group(0)
             .spawn()
             .map_err(|error| Error::os(doing, error))?;
+        // It has the other end, which only the child may have: that it is closed says that the child has ended.
+        drop(command);
         let mut started = Self { config: config.clone(), child, lifeline };
         started.wait_until_ready()?;
         Ok(started)
@@ -95,7 +114,20 @@ impl BrokerChild {
 impl Drop for BrokerChild {
     fn drop(&mut self) {
         self.end();
+        if self.config.is_unnamed
+            && let Err(error) = clear(&self.config.name)
+        {
+            tracing::debug!(%error, "what a dead broker has left stays");
+        }
     }
+}
+
+/// Removes what a broker that was killed has left, unless another one has the name by now.
+fn clear(name: &str) -> Result<()> {
+    if let Some(_claim) = Claim::of_dead(name)? {
+        place::remove_segment(&place::segment_name(name))?;
+    }
+    Ok(())
 }
 
 impl BrokerChild {
@@ -126,15 +158,17 @@ extern "C" fn constructor() {
     if process::is_secure() {
         return;
     }
-    let Ok(role) = std::env::var(ROLE) else { return };
+    if std::env::var_os(ROLE).is_none() {
+        return;
+    }
     // The role is for this process: a program that a method starts is none.
     #[expect(unsafe_code, reason = "the environment is changed before any other thread is there")]
     // SAFETY: called by the loader before `main`; this library has started no thread.
     unsafe {
         std::env::remove_var(ROLE);
     }
-    let code = std::panic::catch_unwind(|| serve_parent(&role)).unwrap_or(1);
-    std::process::exit(code);
+    let served = std::panic::catch_unwind(|| serve_parent(|config| classes_of_this_program(&config.classes)));
+    std::process::exit(i32::from(!matches!(served, Ok(Ok(())))));
 }
 
 /// Every class of this program that was declared with the attribute, collected by the linker.
@@ -156,30 +190,31 @@ fn classes_of_this_program(names: &[String]) -> Result<Vec<Arc<ClassTable>>> {
     }
 }
 
-/// What the parent sends first.
-fn receive_authkey(mut lifeline: &UnixStream) -> Result<Option<Authkey>> {
-    let failed = |error| Error::os("receive the authkey", error);
+/// One of the two things that the parent sends first.
+fn receive(mut lifeline: &UnixStream, longest: usize) -> Result<Vec<u8>> {
+    let failed = |error| Error::os("receive a broker's configuration", error);
     let mut len = [0; 4];
     lifeline.read_exact(&mut len).map_err(failed)?;
-    let mut authkey = vec![0; (u32::from_le_bytes(len) as usize).min(LONGEST)];
-    lifeline.read_exact(&mut authkey).map_err(failed)?;
-    Ok((!authkey.is_empty()).then(|| Authkey::new(authkey)))
+    let mut part = vec![0; (u32::from_le_bytes(len) as usize).min(longest)];
+    lifeline.read_exact(&mut part).map_err(failed)?;
+    Ok(part)
 }
 
-/// Serves until the parent ends. Returns the exit code.
-fn serve_parent(role: &str) -> i32 {
+/// Serves until the parent ends. The standard input is the lifeline.
+pub(super) fn serve_parent(classes: impl FnOnce(&Config) -> Result<Vec<Arc<ClassTable>>>) -> Result<()> {
     let parent = rustix::process::getppid();
     process::raise_descriptor_limit();
-    let Ok(stdin) = std::io::stdin().as_fd().try_clone_to_owned() else { return 1 };
-    let mut lifeline = UnixStream::from(stdin);
-    let server = role.parse::<Config>().and_then(|mut config| {
+    let keep = |error| Error::os("keep a descriptor", error);
+    let mut lifeline = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(keep)?);
+    let server = receive(&lifeline, LONGEST_CONFIG).and_then(|text| {
+        let mut config: Config = String::from_utf8_lossy(&text).parse()?;
         if !config.debuggable {
             process::refuse_tracers();
         }
-        config.authkey = receive_authkey(&lifeline)?;
-        let mut server = Server::new(&config, &classes_of_this_program(&config.classes)?)?;
-        server
-            .stop_on(lifeline.as_fd().try_clone_to_owned().map_err(|error| Error::os("keep a descriptor", error))?)?;
+        let authkey = receive(&lifeline, LONGEST)?;
+        config.authkey = (!authkey.is_empty()).then(|| Authkey::new(authkey));
+        let mut server = Server::new(&config, &classes(&config)?)?;
+        server.stop_on(lifeline.as_fd().try_clone_to_owned().map_err(keep)?)?;
         if let Some(parent) = parent {
             // If the parent is gone already, the lifeline is closed and says so.
             if let Ok(pidfd) = process::pidfd(parent.as_raw_nonzero().get().unsigned_abs()) {
@@ -192,8 +227,7 @@ fn serve_parent(role: &str) -> i32 {
         Ok(_) => writeln!(lifeline, "ready {}", std::process::id()),
         Err(error) => writeln!(lifeline, "{} {}", error.kind() as u32, error.to_string().replace('\n', " ")),
     };
-    match server {
-        Ok(server) if said.is_ok() => i32::from(server.run().is_err()),
-        _ => 1,
-    }
+    let server = server?;
+    said.map_err(|error| Error::os("tell the parent of a broker that it is ready", error))?;
+    server.run()
 }

@@ -1,11 +1,13 @@
 //! How a broker is set up and run.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::net::UnixStream;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use super::child;
 use super::server::Server;
 use crate::class::{Class, ClassTable};
 use crate::control::authkey::Authkey;
@@ -18,6 +20,8 @@ use crate::sys::{found, process, signals};
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) name: String,
+    /// Whether the name was made up for it: no other broker ever takes it over. Not written out: it is the parent's business.
+    pub(crate) is_unnamed: bool,
     pub(crate) backing: Backing,
     pub(crate) capacities: Capacities,
     /// Whether what a dead broker of the name has left is thrown away.
@@ -32,12 +36,15 @@ pub(crate) struct Config {
     pub(crate) authkey: Option<Authkey>,
     /// Classes that a child is to serve: it finds them in its own program.
     pub(crate) classes: Vec<String>,
+    /// What is run as a child. Empty: this program again. Not written out either.
+    pub(crate) command: Vec<OsString>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             name: "default".into(),
+            is_unnamed: false,
             backing: Backing::default(),
             capacities: Capacities {
                 sessions: 1024,
@@ -53,6 +60,7 @@ impl Default for Config {
             allowed: Vec::new(),
             authkey: None,
             classes: Vec::new(),
+            command: Vec::new(),
         }
     }
 }
@@ -115,6 +123,7 @@ impl FromStr for Config {
         let config = || {
             Some(Self {
                 name: (*fields.first()?).into(),
+                is_unnamed: false,
                 backing: if number(1)? == 1 { Backing::Segment } else { Backing::Memfd },
                 capacities: Capacities {
                     sessions: number(2)?,
@@ -130,6 +139,7 @@ impl FromStr for Config {
                 allowed: numbers(fields.get(11)?)?,
                 authkey: None,
                 classes: fields.get(12..).unwrap_or_default().iter().map(|class| (*class).to_owned()).collect(),
+                command: Vec::new(),
             })
         };
         config().ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "this is not a broker's configuration"))
@@ -142,7 +152,7 @@ macro_rules! config_setters {
         /// Name by which others find it: letters, digits, dots, dashes, underscores.
         #[must_use]
         pub fn name(mut self, name: impl Into<String>) -> Self {
-            self.config.name = name.into();
+            (self.config.name, self.config.is_unnamed) = (name.into(), false);
             self
         }
 
@@ -267,6 +277,16 @@ impl Broker {
     /// As there.
     pub fn serve(name: &str) -> Result<()> {
         Self::builder().name(name).serve()
+    }
+
+    /// Serves the process that has run this one by [`ManagerBuilder::command`](crate::ManagerBuilder::command), under the name and with the sizes that were said there, until that process ends or a client asks it to
+    /// shut down. The standard input is what ties the two: nobody else may read from it.
+    ///
+    /// # Errors
+    /// As [`BrokerBuilder::serve`], which the starting process is told too; `Os` if nobody has run this process so.
+    pub fn serve_parent(classes: impl IntoIterator<Item = ClassTable>) -> Result<()> {
+        let classes = classes.into_iter().map(Arc::new).collect();
+        child::serve_parent(|_| Ok(classes))
     }
 }
 

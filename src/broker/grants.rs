@@ -10,12 +10,14 @@ use crate::control::message::{Create, Granted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::heap::{Extent, Extents, GRAIN};
 use crate::object::Kind;
-use crate::region::layout::{FILLED, MAX_OBJECTS, PAGE, Slot};
+use crate::region::layout::{CELL, CHANNEL, ChannelHead, FILLED, MAX_OBJECTS, PAGE, Slot};
 use crate::region::{Generation, ObjectId, Offset, Region, SessionIndex, SlotIndex};
 use crate::sync::atomic::{Ordering, fence};
+use crate::sys::frozen::Frozen;
 use crate::sys::process;
 use crate::table::refs::{Refs, State};
 use crate::table::sessions;
+use crate::table::tickets;
 use crate::table::types::{TypeRecord, Types};
 use crate::table::words::Words;
 
@@ -62,6 +64,10 @@ enum Content {
     /// Free, or an object without bytes.
     Nothing,
     Bytes(Extent),
+    /// A channel, which may hold others.
+    Channel(Extent),
+    /// One that is dead and on its way to be emptied, by one who was told so.
+    Emptying(Extent),
     /// An object of a class.
     Hosted(ObjectId),
     /// An object whose bytes are in a file of their own.
@@ -81,6 +87,8 @@ pub(super) struct Grants {
     files: HashMap<ObjectId, OwnedFd>,
     /// Hosted objects whose slots were freed, to be dropped by the host.
     buried: Vec<ObjectId>,
+    /// Dead channels, to be emptied by the host.
+    full: Vec<ObjectId>,
     /// Whether memory was freed since the heap was last cooled.
     may_cool: bool,
     /// Whether dead slots may be on nobody's way to the broker, so that they are to be looked for.
@@ -98,6 +106,7 @@ impl Grants {
             free_slots: Vec::new(),
             files: HashMap::new(),
             buried: Vec::new(),
+            full: Vec::new(),
             may_cool: false,
             lost: false,
         }
@@ -123,7 +132,7 @@ impl Grants {
             };
             types.begin_use(words.type_index);
             if words.kind == Kind::Frozen as u32 {
-                // Its file was the dead broker's.
+                // Its file was the dead broker's. Who reads it brings it back.
                 contents[index.0 as usize] = Content::Frozen(ObjectId::new(index, words.generation));
             } else if words.kind == Kind::Hosted as u32 {
                 contents[index.0 as usize] = Content::Hosted(ObjectId::new(index, words.generation));
@@ -134,13 +143,28 @@ impl Grants {
             }
         }
         extents.sort_unstable_by_key(|(extent, _)| extent.start);
-        let apart = apart(extents, |extent, index| contents[index.0 as usize] = Content::Bytes(extent));
+        let apart = apart(extents, |extent, index| {
+            let is_channel = region.slot(index).is_some_and(|slot| Words::read(slot).kind == CHANNEL);
+            let content = if is_channel { Content::Channel(extent) } else { Content::Bytes(extent) };
+            contents[index.0 as usize] = content;
+        });
         let mut heap = Extents::around(region.capacities().heap, apart);
         for (start, len) in region.resident_heap() {
             heap.set_present(Extent { start, len: len.min(heap.capacity().saturating_sub(start)) });
         }
-        let (files, buried) = (HashMap::new(), Vec::new());
-        Self { region, heap, contents, facts, types, free_slots, files, buried, may_cool: true, lost: false }
+        Self {
+            region,
+            heap,
+            contents,
+            facts,
+            types,
+            free_slots,
+            files: HashMap::new(),
+            buried: Vec::new(),
+            full: Vec::new(),
+            may_cool: true,
+            lost: false,
+        }
     }
 
     /// How many slots have ever been used.
@@ -170,6 +194,17 @@ impl Grants {
         }
     }
 
+    /// The slots that have channels, dead ones too that have yet to be emptied.
+    pub(super) fn channels(&self) -> Vec<SlotIndex> {
+        let is_channel = |content: &Content| matches!(content, Content::Channel(_) | Content::Emptying(_));
+        (0..)
+            .map(SlotIndex)
+            .zip(&self.contents)
+            .filter(|(_, content)| is_channel(content))
+            .map(|(index, _)| index)
+            .collect()
+    }
+
     pub(super) fn heap(&self) -> &Extents {
         &self.heap
     }
@@ -194,6 +229,9 @@ impl Grants {
             return Err(
                 invalid(format!("nothing can be aligned to {}", create.align)).help("use a power of two up to 4096")
             );
+        }
+        if kind == Kind::Channel && !is_ring(create.len) {
+            return Err(invalid(format!("a channel can't have {} bytes", create.len)));
         }
         let record = TypeRecord {
             name: create.type_name.clone(),
@@ -227,6 +265,7 @@ impl Grants {
         slot.refs.store(refs.0, Ordering::Release);
         let id = ObjectId::new(index, generation);
         self.contents[index.0 as usize] = match extent {
+            Some(extent) if kind == Kind::Channel => Content::Channel(extent),
             Some(extent) => Content::Bytes(extent),
             None if kind == Kind::Hosted => Content::Hosted(id),
             None if kind == Kind::Frozen => Content::Frozen(id),
@@ -243,17 +282,53 @@ impl Grants {
         file: OwnedFd,
         to: SessionIndex,
     ) -> Result<(Granted, Pending)> {
-        let most = process::descriptor_limit() / 2;
-        if self.files.len() as u64 >= most || !process::has_descriptors() {
-            return Err(Error::new(
-                ErrorKind::TableFull,
-                format!("the broker has descriptors for {most} frozen objects and no more"),
-            )
-            .help("free some, or raise the limit of open files of the broker: `ulimit -n`"));
-        }
+        let number = Frozen::check(&file, create.len)?;
+        self.check_descriptors()?;
         let (granted, pending) = self.create(create, to)?;
-        self.files.insert(ObjectId::from_bits(granted.object), file);
+        let id = ObjectId::from_bits(granted.object);
+        if let Some(slot) = self.region.slot(id.slot()) {
+            // Relaxed: for the next broker.
+            slot.seq.store(number, Ordering::Relaxed);
+        }
+        self.files.insert(id, file);
         Ok((granted, pending))
+    }
+
+    /// Takes the file of a frozen object back from one who reads it, if the broker before had it.
+    ///
+    /// # Errors
+    /// `Gone` if there is no such object; `Refused` if it is not its file; `TableFull`.
+    pub(super) fn take_file(&mut self, id: ObjectId, file: OwnedFd) -> Result<()> {
+        if self.contents.get(id.slot().0 as usize) != Some(&Content::Frozen(id)) {
+            return Err(tickets::gone(id));
+        }
+        let number = Frozen::check(&file, Words::of(&self.region, id)?.len)?;
+        let is_its = self.region.slot(id.slot()).is_some_and(|slot| slot.seq.load(Ordering::Relaxed) == number);
+        if !is_its {
+            return Err(Error::new(ErrorKind::Refused, format!("what was brought is not the file of object {id}")));
+        }
+        if !self.files.contains_key(&id) {
+            self.check_descriptors()?;
+            self.files.insert(id, file);
+        }
+        Ok(())
+    }
+
+    /// Whether somebody may have the file of a frozen object that is not here.
+    pub(super) fn lacks_files(&self) -> bool {
+        self.contents.iter().any(|content| matches!(content, Content::Frozen(id) if !self.files.contains_key(id)))
+    }
+
+    fn check_descriptors(&self) -> Result<()> {
+        let most = process::descriptor_limit() / 2;
+        if (self.files.len() as u64) < most && process::has_descriptors() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::TableFull,
+            format!("the broker has descriptors for {most} frozen objects and no more"),
+        )
+        .help("free some, or raise the limit of open files of the broker: `ulimit -n`"))
     }
 
     /// The file of a frozen object.
@@ -312,6 +387,22 @@ impl Grants {
     /// The hosted objects that have died since this was last asked.
     pub(super) fn buried(&mut self) -> Vec<ObjectId> {
         std::mem::take(&mut self.buried)
+    }
+
+    /// The channels that have died since this was last asked. Whoever asks empties them.
+    pub(super) fn full(&mut self) -> Vec<ObjectId> {
+        std::mem::take(&mut self.full)
+    }
+
+    /// Frees a channel that was emptied.
+    pub(super) fn free_emptied(&mut self, id: ObjectId) {
+        let content = self.contents.get_mut(id.slot().0 as usize);
+        if let Some(content) = content
+            && let Content::Emptying(extent) = *content
+        {
+            *content = Content::Bytes(extent);
+            self.free(id.slot());
+        }
     }
 
     /// A slot that is free. One that was changed while nobody had it is in nobody's way from now on.
@@ -445,13 +536,23 @@ impl Grants {
         if !matches!(refs.state(), State::Dead(_)) || !self.facts.is_in_use(index) {
             return false;
         }
+        match self.contents[index.0 as usize] {
+            Content::Channel(extent) => {
+                self.contents[index.0 as usize] = Content::Emptying(extent);
+                self.full.extend(region.id_of(index));
+                return true;
+            }
+            // It is freed by the one that empties it.
+            Content::Emptying(_) => return true,
+            _ => {}
+        }
         let in_order = self.facts.examine(index, slot);
         self.facts.disown(index, slot);
         if let Some(type_index) = self.facts.end_use(index) {
             self.types.end_use(type_index);
         }
         match std::mem::replace(&mut self.contents[index.0 as usize], Content::Nothing) {
-            Content::Nothing => {}
+            Content::Nothing | Content::Channel(_) | Content::Emptying(_) => {}
             // The memory of a damaged slot is out of use like the slot.
             Content::Bytes(_) if !in_order => {}
             Content::Bytes(extent) => {
@@ -519,7 +620,7 @@ impl Grants {
         let (region, heap) = (Arc::clone(&self.region), self.region.map().heap);
         let before = self.facts.damaged();
         for (index, content) in (0..).map(SlotIndex).zip(&self.contents) {
-            if let Content::Bytes(extent) = content
+            if let Content::Bytes(extent) | Content::Channel(extent) | Content::Emptying(extent) = content
                 && heap + extent.start + extent.len > at
                 && let Some(slot) = region.slot(index)
             {
@@ -584,6 +685,12 @@ fn extent_of(region: &Region, words: &Words) -> Option<Extent> {
     let is_inside = start.checked_add(footprint)? <= region.capacities().heap / PAGE * PAGE;
     let grain = if footprint < PAGE { GRAIN } else { PAGE };
     (is_inside && start.is_multiple_of(grain)).then_some(Extent { start, len: footprint })
+}
+
+/// Whether so many bytes are the head of a channel and entries, as many as a power of two.
+fn is_ring(len: u64) -> bool {
+    let entries = len.checked_sub(size_of::<ChannelHead>() as u64);
+    entries.is_some_and(|bytes| bytes.is_multiple_of(CELL) && (bytes / CELL).is_power_of_two())
 }
 
 /// Extents that do not overlap, from some that come in order. `give` gets those that are one slot's alone.

@@ -30,7 +30,7 @@ use crate::session::{Ask, Hold, Link, Session};
 use crate::sync::atomic::Ordering;
 use crate::table::refs::Refs;
 use crate::table::types::TypeRecord;
-use crate::table::{census, tickets};
+use crate::table::{census, channels, tickets};
 
 /// How often a method that waits for room looks for some.
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(5);
@@ -133,7 +133,23 @@ impl Host {
         self.bury(&buried);
     }
 
+    /// Frees what is dead, and what dies with the channels among it: those come back on the stack, so a chain of any length takes none.
     fn free_returned(&self) -> Vec<ObjectId> {
+        let mut buried = self.free_once();
+        loop {
+            let full = self.books().full();
+            if full.is_empty() {
+                return buried;
+            }
+            for channel in full {
+                self.session.with_lane(|lane| channels::empty(self.region(), lane, channel.slot()));
+                self.books().free_emptied(channel);
+            }
+            buried.extend(self.free_once());
+        }
+    }
+
+    fn free_once(&self) -> Vec<ObjectId> {
         let killed = std::mem::take(&mut *self.killed.lock());
         let mut books = self.books();
         books.take_back();
@@ -172,6 +188,10 @@ impl Host {
 
     /// Grants an object to a session. What has died is freed first, and buried.
     pub(super) fn grant(&self, create: &Create, to: SessionIndex) -> Result<(Granted, Pending)> {
+        // Relaxed: what comes later waits for the next visit.
+        if self.region().header().returned.load(Ordering::Relaxed) != 0 {
+            self.take_back();
+        }
         let (granted, buried) = {
             let mut books = self.books();
             (books.create(create, to), books.buried())

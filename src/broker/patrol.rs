@@ -88,7 +88,7 @@ impl Server {
 
     /// Audits slots; those that somebody is working on are looked at again soon.
     pub(super) fn audit(&mut self, slots: &[SlotIndex]) -> Audited {
-        let audited = self.session.with_lane(|lane| audit(&self.region, slots, lane));
+        let audited = self.session.with_lane(|lane| audit(&self.region, slots, || self.host.books().channels(), lane));
         self.host.take_back();
         self.look_again(&audited.busy);
         audited

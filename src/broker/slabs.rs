@@ -124,8 +124,8 @@ impl Server {
     /// Grants a slab to the session of a connection, which has it when its next message comes.
     pub(super) fn grant_slab(&mut self, key: u64, body: &[u8], session: SessionIndex) -> Result<Vec<u8>> {
         let OrderSlab { create, count } = message::unarchive(body)?;
-        if matches!(Kind::from_number(create.kind), Some(Kind::Hosted | Kind::Frozen)) {
-            return Err(Error::new(ErrorKind::InvalidArgument, "only objects in the region come in slabs"));
+        if matches!(Kind::from_number(create.kind), Some(Kind::Hosted | Kind::Frozen | Kind::Channel)) {
+            return Err(Error::new(ErrorKind::InvalidArgument, "only values, arrays and archives come in slabs"));
         }
         let slab = self.host.grant_slab(&create, count, session)?;
         let (granted, pending): (Vec<Granted>, Vec<Pending>) = slab.into_iter().unzip();

@@ -19,7 +19,7 @@ pub(super) fn hold(session: &Session) -> Result<()> {
         owner.session() != SessionIndex::BROKER.0 || *owner == session.owner() || session.is_dead(*owner)
     };
     if let Some(owner) = RobustLock::new(word).owner().filter(is_over) {
-        RobustLock::new(word).take_from(owner, false);
+        RobustLock::new(word).take_from(owner);
     }
     let mutex = RobustMutex::new(word, session.owner(), |owner| session.is_dead(owner));
     let guard = mutex.try_lock(Timeout::Val(Duration::from_secs(1))).map_err(|error| {

@@ -1,15 +1,14 @@
 //! The end of a session: all that it held is given back. Each step may be repeated.
 
 use super::host::Host;
-use crate::object::Kind;
 use crate::object::guard::readers_changed;
 use crate::region::layout::{SessionEntry, Slot};
-use crate::region::{SessionIndex, SlotIndex};
+use crate::region::{Region, SessionIndex, SlotIndex};
 use crate::session::Session;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Owner, RobustLock};
 use crate::table::counting::{READERS, SessionState};
-use crate::table::{sessions, tickets};
+use crate::table::{channels, sessions, tickets};
 
 /// Sweeps a session that has ended and makes its number free for another. Returns the slots that the session was
 /// working on, whose pins are to be audited. `is_gone`: nothing of its process works for it any more.
@@ -59,6 +58,7 @@ fn release_row(broker: &Session, dead: SessionIndex) {
         if count != 0 {
             // First: a broker that dies here is followed by one that knows of the lock by the cell.
             give_on(words, |owner| owner.session() == dead.0);
+            vacate(region, slot, |owner| owner.session() == dead.0);
             cell.store(0, Ordering::Release);
             tell_writer(words, count);
         }
@@ -74,8 +74,14 @@ fn release_row(broker: &Session, dead: SessionIndex) {
 pub(super) fn give_on(slot: &Slot, is_dead: impl Fn(Owner) -> bool) {
     let lock = RobustLock::new(&slot.lock);
     if let Some(owner) = lock.owner().filter(|owner| is_dead(*owner)) {
-        // A value is whole whoever dies; anything else may be half changed.
-        lock.take_from(owner, u32::from(slot.kind.load(Ordering::Relaxed)) != Kind::Value as u32);
+        lock.take_from(owner);
+    }
+}
+
+/// Takes the ends of a channel that those have who are dead, if the slot has one.
+pub(super) fn vacate(region: &Region, slot: SlotIndex, is_dead: impl Fn(Owner) -> bool) {
+    if let Some(channel) = channels::words(region, slot) {
+        channel.vacate(is_dead);
     }
 }
 

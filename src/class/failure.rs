@@ -33,7 +33,17 @@ struct Inner {
     source: Box<dyn StdError + Send + Sync>,
     type_name: String,
     place: &'static Location<'static>,
-    backtrace: Backtrace,
+    stack: Stack,
+}
+
+/// Where an error came about.
+enum Stack {
+    Own(Backtrace),
+    /// As another language tells it, with the error as that language has it.
+    Foreign {
+        told: String,
+        original: Vec<u8>,
+    },
 }
 
 impl MethodError {
@@ -53,24 +63,61 @@ impl MethodError {
     #[track_caller]
     pub(super) fn plain(message: String) -> Self {
         let (source, type_name) = (message.into(), "MethodError".into());
-        Self(Box::new(Inner { source, type_name, place: Location::caller(), backtrace: Backtrace::disabled() }))
+        Self(Box::new(Inner { source, type_name, place: Location::caller(), stack: Stack::Own(Backtrace::disabled()) }))
+    }
+
+    /// An error of a method that is written in another language: its type, its text and its stack as that language tells them, and the error itself in whatever bytes that language reads
+    /// again, or none. Callers find all of it in [`Error::remote`].
+    ///
+    /// ```
+    /// use sharehold::{Broker, ClassBuilder, Manager, MethodError, Object};
+    ///
+    /// let script = ClassBuilder::<()>::new("Script")
+    ///     .constructor("", |(): ()| Ok(()))
+    ///     .method("run", "", |(), (): ()| {
+    ///         Err::<(), _>(MethodError::foreign("ValueError", "no such row", "script.py:7 in run", b"pickled".to_vec()))
+    ///     })
+    ///     .build();
+    /// let _broker = Broker::builder().name("doc-scripts").class_table(script).spawn()?;
+    /// let manager = Manager::connect("doc-scripts")?;
+    /// let script: Object = manager.create("Script", &())?;
+    ///
+    /// let error = script.call::<()>("run", &()).unwrap_err();
+    /// let remote = error.remote().unwrap();
+    /// assert_eq!((&*remote.causes[0].type_name, &*remote.backtrace), ("ValueError", "script.py:7 in run"));
+    /// assert_eq!(remote.original, b"pickled");
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn foreign(
+        type_name: impl Into<String>,
+        message: impl Into<String>,
+        stack: impl Into<String>,
+        original: Vec<u8>,
+    ) -> Self {
+        Self(Box::new(Inner {
+            source: message.into().into(),
+            type_name: type_name.into(),
+            place: Location::caller(),
+            stack: Stack::Foreign { told: stack.into(), original },
+        }))
     }
 
     fn noted(source: Box<dyn StdError + Send + Sync>, type_name: String, place: &'static Location<'static>) -> Self {
-        Self(Box::new(Inner { source, type_name, place, backtrace: backtrace() }))
+        Self(Box::new(Inner { source, type_name, place, stack: Stack::Own(backtrace()) }))
     }
 
     /// The error that reaches the caller of `call`, which is class and method.
     pub(crate) fn into_error(self, call: &str) -> Error {
-        let Inner { source, type_name, place, backtrace } = *self.0;
-        let mut remote = RemoteError {
-            causes: Vec::new(),
-            places: Vec::new(),
-            backtrace: match backtrace.status() {
-                BacktraceStatus::Captured => shortened(&backtrace.to_string()),
-                _ => String::new(),
-            },
+        let Inner { source, type_name, place, stack } = *self.0;
+        let (backtrace, original) = match stack {
+            Stack::Own(backtrace) if backtrace.status() == BacktraceStatus::Captured => {
+                (shortened(&backtrace.to_string()), Vec::new())
+            }
+            Stack::Own(_) => Default::default(),
+            Stack::Foreign { told, original } => (told, original),
         };
+        let mut remote = RemoteError { causes: Vec::new(), places: Vec::new(), backtrace, original };
         let mut next: Option<&(dyn StdError + 'static)> = Some(&*source);
         let mut type_name = Some(type_name);
         while let Some(error) = next {
@@ -82,6 +129,7 @@ impl MethodError {
                 if !inner.backtrace.is_empty() {
                     remote.backtrace.clone_from(&inner.backtrace);
                 }
+                remote.original.clone_from(&inner.original);
                 break;
             }
             remote.causes.push(Cause { type_name: type_name.take().unwrap_or_default(), message: error.to_string() });
@@ -240,6 +288,7 @@ fn panic_error(call: &str, message: String, noted: Option<Panicked>) -> Error {
         causes: vec![Cause { type_name: "panic".into(), message }],
         places: vec![Place { call: call.into(), file, line }],
         backtrace,
+        original: Vec::new(),
     };
     Error::new(ErrorKind::MethodPanicked, told("panicked", &remote)).with_remote(Some(remote))
 }
@@ -287,6 +336,16 @@ mod tests {
             guarded(format_args!("Config.load"), || -> Result<()> { panic!("no {}", "luck") }).expect_err("it panics");
         assert_eq!(error.kind(), ErrorKind::MethodPanicked);
         assert!(error.to_string().starts_with("Config.load panicked: no luck at "), "{error}");
+    }
+
+    #[test]
+    fn what_another_language_tells_of_its_error_arrives_over_calls_within_calls() {
+        let inner = MethodError::foreign("ValueError", "no", "run.py:7", vec![1, 2]).into_error("A.inner");
+        let outer = MethodError::from(inner).into_error("B.outer");
+        assert!(outer.to_string().starts_with("A.inner failed: no at "), "{outer}");
+        let remote = outer.remote().expect("remote");
+        assert_eq!((&*remote.causes[0].type_name, &*remote.backtrace), ("ValueError", "run.py:7"));
+        assert_eq!((remote.original.as_slice(), remote.places.len()), (&[1, 2][..], 2));
     }
 
     #[test]

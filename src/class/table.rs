@@ -68,6 +68,10 @@ impl<P: ClassProxy> sealed::Typed for P {
     fn hold(&self) -> &Hold {
         self.object().hold()
     }
+
+    fn item() -> (u64, String) {
+        (class_fingerprint(P::CLASS), P::CLASS.into())
+    }
 }
 
 /// Tells the objects of a class from others. A class is its name: programs that call it need not have been built with its code.

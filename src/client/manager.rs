@@ -1,5 +1,6 @@
 //! The handle that users create objects with.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,18 +15,20 @@ use crate::broker::config::{Config, config_setters};
 use crate::broker::host;
 use crate::class::{Class, ClassProxy, MethodError};
 use crate::control::authkey::{Authkey, Login};
-use crate::control::create::Wanted;
+use crate::control::create::{Element, Wanted};
 use crate::control::message::{self, AuditDone, HeapUse, Named, Of, Publish, Request};
 use crate::control::{Channel, PATIENCE, create};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::archive::archive_fingerprint;
+use crate::object::channel::Form;
 use crate::object::payload::{self, Payload, slot_of};
 use crate::object::schema::short_name;
 use crate::object::value::copy_words;
-use crate::object::{Archivable, Archive, Array, Frozen, Kind, Object, Proxy, Shareable, Ticket, Value, transit};
+use crate::object::{
+    self, Archivable, Archive, Array, Frozen, Kind, Object, Proxy, Schema, Shareable, Ticket, Value, transit,
+};
 use crate::region::layout::SEALED;
 use crate::region::{ObjectId, Rights};
-use crate::session::slabs::Shape;
 use crate::session::{Ask, Hold, Session};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::clock;
@@ -63,6 +66,36 @@ impl ManagerBuilder {
     #[must_use]
     pub fn class<T: Class>(mut self) -> Self {
         self.config.classes.push(T::NAME.into());
+        self
+    }
+
+    /// Has a command run as the broker instead of this program again: where something else has to be set up first, as an interpreter with the classes that are written in its language. What is run calls
+    /// [`Broker::serve_parent`](crate::Broker::serve_parent) then.
+    ///
+    /// ```standalone_crate
+    /// use sharehold::{Broker, ClassBuilder, Manager, Object};
+    ///
+    /// if std::env::args().any(|argument| argument == "--serve") {
+    ///     let counter = ClassBuilder::<u64>::new("Counter")
+    ///         .constructor("start: u64", |(start,): (u64,)| Ok(start))
+    ///         .method_mut("next", "", |count, (): ()| Ok(std::mem::replace(count, *count + 1)))
+    ///         .build();
+    ///     return Broker::serve_parent([counter]);
+    /// }
+    /// let this_program = std::env::current_exe().expect("a path");
+    /// let manager = Manager::builder().command(this_program, ["--serve"]).start()?;
+    /// let counter: Object = manager.create("Counter", &(41,))?;
+    /// assert_eq!(counter.call::<u64>("next", &())?, 41);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn command<A: Into<OsString>>(
+        mut self,
+        program: impl Into<OsString>,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        self.config.command = vec![program.into()];
+        self.config.command.extend(arguments.into_iter().map(Into::into));
         self
     }
 
@@ -147,7 +180,8 @@ impl Manager {
         use std::hash::{BuildHasher, RandomState};
         let unique = RandomState::new().hash_one(clock::boot_nanos()) as u32;
         let name = format!("auto-{}-{unique:08x}", std::process::id());
-        ManagerBuilder { config: Config { name, ..Config::default() }, room: Duration::ZERO, rights: Rights::All }
+        let config = Config { name, is_unnamed: true, ..Config::default() };
+        ManagerBuilder { config, room: Duration::ZERO, rights: Rights::All }
     }
 
     /// Joins the broker of this name. A name alone is one of this user's brokers; that of another user, who has allowed it, is named with its directory, as in
@@ -193,6 +227,31 @@ impl Manager {
                 .help("elsewhere use Manager::connect or Manager::start")
         })?;
         Ok(Self { session: Arc::clone(host.session()), channel: host, room: Duration::ZERO })
+    }
+
+    /// The manager of the broker that an object belongs to, for those who were handed a proxy and nothing else.
+    ///
+    /// ```
+    /// use sharehold::{List, Manager};
+    ///
+    /// let list = List::new(&Manager::start()?)?;
+    /// assert_eq!(Manager::of(&list)?.number_of_objects()?, 1);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `BrokerGone` in a forked child that has no session.
+    pub fn of<P: Proxy>(proxy: &P) -> Result<Self> {
+        let session = proxy.hold().session_arc();
+        if let Some(host) = host::here().filter(|host| Arc::ptr_eq(host.session(), &session)) {
+            return Ok(Self { session, channel: host, room: Duration::ZERO });
+        }
+        let region_id = session.region().header().region_id.load(Ordering::Relaxed);
+        let (session, channel) = attached_to(region_id).ok_or_else(|| {
+            Error::new(ErrorKind::BrokerGone, "this process has no session with the broker of this object")
+                .help("connect to it")
+        })?;
+        Ok(Self { session, channel, room: Duration::ZERO })
     }
 
     /// A handle on the same session whose [`value`](Manager::value), [`array`](Manager::array), [`archive`](Manager::archive) and their kin wait when memory or the object table is full, until
@@ -261,11 +320,11 @@ impl Manager {
     /// `RegionFull`, `TableFull`, `BrokerGone`.
     pub fn value<T: Shareable>(&self, value: T) -> Result<Value<T>> {
         let len = 2 * 8 * copy_words::<T>() as u64;
-        let wanted = Wanted::of::<T>(Kind::Value, len, align_of::<T>().max(8) as u64);
+        let wanted = Wanted::of(&Element::of::<T>(), Kind::Value, len, align_of::<T>().max(8) as u64);
         let created = create::create(&self.session, &*self.channel, &wanted, self.room)?;
         let words: Payload<AtomicU64> = created.payload()?;
         payload::store(words.words(&created.hold), &value);
-        <Value<T> as crate::object::proxy::sealed::Typed>::of(created.hold)
+        <Value<T> as object::proxy::sealed::Typed>::of(created.hold)
     }
 
     /// Shares a copy of a slice.
@@ -323,6 +382,34 @@ impl Manager {
         self.new_array(len, 1, fill)
     }
 
+    /// As [`Manager::array_with`], for a type of elements that is known only when the program runs: `fill` gets their bytes, and the proxy is one of the bytes too. Who knows the type finds, as any other, an
+    /// array of it.
+    ///
+    /// ```
+    /// use sharehold::{Array, Error, Manager, Proxy, Schema};
+    ///
+    /// let manager = Manager::start()?;
+    /// let pairs = Schema::primitive("u16").unwrap().array(2);
+    /// let array = manager.array_of(&pairs, 3, |place| {
+    ///     place.fill(1);
+    ///     Ok::<(), Error>(())
+    /// })?;
+    /// let array: Array<[u16; 2]> = manager.redeem(&array.ticket()?)?;
+    /// assert_eq!(*array.read()?, [[257, 257]; 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Manager::array_with`].
+    pub fn array_of<E: From<Error>>(
+        &self,
+        schema: &Schema,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Array<u8>, E> {
+        create::array_of(&self.session, &*self.channel, schema, len, self.room, fill)
+    }
+
     fn new_array<T: Shareable, E: From<Error>>(
         &self,
         len: usize,
@@ -341,6 +428,47 @@ impl Manager {
         create::frozen(&self.session, &*self.channel, elements)
     }
 
+    /// As [`Manager::freeze`], for a type of elements that is known only when the program runs.
+    ///
+    /// # Errors
+    /// As there, and `InvalidArgument` if these are not the bytes of a number of elements.
+    pub fn freeze_of(&self, schema: &Schema, bytes: &[u8]) -> Result<Frozen<u8>> {
+        create::frozen_of(&self.session, &*self.channel, schema, bytes)
+    }
+
+    /// A queue by which processes hand objects over, with room for `capacity` of them (rounded up to a power of two) and any number of senders and receivers: see
+    /// [`Channel`](object::Channel).
+    ///
+    /// ```
+    /// use sharehold::{Channel, ErrorKind, Manager, Value};
+    ///
+    /// let manager = Manager::start()?;
+    /// let channel: Channel<Value<u64>> = manager.channel(2)?;
+    /// let (sender, receiver) = (channel.sender()?, channel.receiver()?);
+    /// sender.send(manager.value(1)?)?;
+    /// sender.send(manager.value(2)?)?;
+    /// let refused = sender.try_send(manager.value(3)?).unwrap_err();
+    /// assert_eq!(refused.kind(), ErrorKind::ChannelFull);
+    /// assert_eq!(receiver.recv()?.get()?, 1);
+    /// sender.send(refused.proxy)?;
+    /// assert_eq!(channel.len(), 2);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a capacity of 0 or above 1,048,576; else as [`Manager::array`].
+    pub fn channel<P: Proxy>(&self, capacity: usize) -> Result<object::Channel<P>> {
+        create::channel(&self.session, &*self.channel, capacity, Form::Many, self.room)
+    }
+
+    /// As [`Manager::channel`], for one sender and one receiver at a time, in whatever processes: a second one is refused.
+    ///
+    /// # Errors
+    /// As [`Manager::channel`].
+    pub fn single_channel<P: Proxy>(&self, capacity: usize) -> Result<object::Channel<P>> {
+        create::channel(&self.session, &*self.channel, capacity, Form::Single, self.room)
+    }
+
     /// Shares an immutable archive of a value.
     ///
     /// # Errors
@@ -350,24 +478,21 @@ impl Manager {
         let bytes = rkyv::to_bytes::<rancor::Error>(value).map_err(|error| {
             Error::new(ErrorKind::ArchiveInvalid, format!("a {} can't be archived: {error}", short_name::<T>()))
         })?;
-        let wanted = Wanted {
-            shape: Shape {
-                kind: Kind::Archive as u32,
-                type_fingerprint: archive_fingerprint::<T>(),
-                len: bytes.len() as u64,
-                align: align_of::<T::Archived>().max(16) as u64,
-            },
-            type_name: short_name::<T>,
-            element_size: size_of::<T::Archived>() as u64,
-            element_align: align_of::<T::Archived>() as u32,
+        let element = Element {
+            fingerprint: archive_fingerprint::<T>(),
+            size: size_of::<T::Archived>() as u64,
+            align: align_of::<T::Archived>() as u32,
+            name: &short_name::<T>,
         };
+        let align = align_of::<T::Archived>().max(16) as u64;
+        let wanted = Wanted::of(&element, Kind::Archive, bytes.len() as u64, align);
         let created = create::create(&self.session, &*self.channel, &wanted, self.room)?;
         let (place, hold): (Payload<u8>, Hold) = (created.payload()?, created.hold);
         // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
         unsafe { place.slice_mut() }.copy_from_slice(&bytes);
         // Release: whoever sees the mark sees the bytes.
         slot_of(&hold)?.flags.fetch_or(SEALED, Ordering::Release);
-        <Archive<T> as crate::object::proxy::sealed::Typed>::of(hold)
+        <Archive<T> as object::proxy::sealed::Typed>::of(hold)
     }
 
     /// Makes an object of a class in the broker: by the class's name, with the constructor's arguments as a tuple. Generated proxies have a `new` of their own.
@@ -661,7 +786,7 @@ impl Manager {
         })
     }
 
-    /// Has the broker recompute all pins from the tickets and names that are really there.
+    /// Has the broker recompute all pins from the tickets, names and entries of channels that are really there.
     ///
     /// # Errors
     /// `BrokerGone`.

@@ -23,8 +23,14 @@ pub struct ObjectInfo {
     pub bytes: u64,
     /// Whether it is immutable.
     pub sealed: bool,
-    /// Tickets and names that hold it.
+    /// Tickets, names and channels that hold it.
     pub pins: u32,
+    /// Of a channel: how many objects are in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queued: Option<u64>,
+    /// Of a channel: how many it has room for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u64>,
     /// Processes that hold it.
     pub holders: Vec<Holder>,
 }
@@ -43,6 +49,8 @@ impl ObjectInfo {
             bytes: record.len,
             sealed: record.sealed,
             pins: record.pins,
+            queued: record.fill.map(|(queued, _)| queued),
+            capacity: record.fill.map(|(_, capacity)| capacity),
             holders: record
                 .holders
                 .into_iter()

@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::message::{self, Create, CreateWithin, Granted, Request};
 use super::slab;
 use crate::error::{Error, ErrorKind, Result};
+use crate::object::channel::{Form, build};
 use crate::object::payload::{Payload, damaged, slot_of};
 use crate::object::proxy::sealed::Typed;
-use crate::object::{Array, Frozen, Kind, Shareable};
-use crate::region::layout::{FILLED, PAGE, TYPE_NAME_BYTES};
+use crate::object::{self, Array, Frozen, Kind, Proxy, Schema, Shareable};
+use crate::region::layout::{CELL, ChannelHead, FILLED, PAGE, TYPE_NAME_BYTES};
 use crate::region::{ObjectId, Offset};
 use crate::session::slabs::Shape;
 use crate::session::{Hold, Session};
@@ -66,6 +67,8 @@ pub(crate) trait Channel: Send + Sync {
     }
 }
 
+/// Most entries of a channel.
+const MOST_ENTRIES: usize = 1 << 20;
 /// How often a grant that was withdrawn is asked for again.
 const TRIES: u32 = 3;
 /// How often memory is asked for that the system does not have, by one that waits for room: nobody tells when there is some.
@@ -94,7 +97,7 @@ impl Created {
 pub(crate) fn create(
     session: &Arc<Session>,
     channel: &dyn Channel,
-    wanted: &Wanted,
+    wanted: &Wanted<'_>,
     room: Duration,
 ) -> Result<Created> {
     session.check_ours()?;
@@ -157,7 +160,6 @@ fn withdrawn() -> Error {
 }
 
 /// Creates an array that `fill` writes in place.
-#[expect(unsafe_code, reason = "an object that nobody else knows yet is written in place")]
 pub(crate) fn array<T: Shareable, E: From<Error>>(
     session: &Arc<Session>,
     channel: &dyn Channel,
@@ -166,28 +168,115 @@ pub(crate) fn array<T: Shareable, E: From<Error>>(
     room: Duration,
     fill: impl FnOnce(&mut [T]) -> Result<(), E>,
 ) -> Result<Array<T>, E> {
-    if size_of::<T>() == 0 {
+    let hold = filled(session, channel, &Element::of::<T>(), len, align, room, fill)?;
+    Ok(<Array<T> as Typed>::of(hold)?)
+}
+
+/// Creates an array of elements of a type that is known only now, whose bytes `fill` writes in place.
+pub(crate) fn array_of<E: From<Error>>(
+    session: &Arc<Session>,
+    channel: &dyn Channel,
+    schema: &Schema,
+    len: usize,
+    room: Duration,
+    fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+) -> Result<Array<u8>, E> {
+    let hold = filled(session, channel, &Element::of_schema(schema, &|| schema.name.clone()), len, 1, room, fill)?;
+    Ok(Array::bytes_of(hold)?)
+}
+
+/// Creates an array of `len` elements, of which `fill` gets the memory as `T`s.
+#[expect(unsafe_code, reason = "an object that nobody else knows yet is written in place")]
+fn filled<T: Shareable, E: From<Error>>(
+    session: &Arc<Session>,
+    channel: &dyn Channel,
+    element: &Element<'_>,
+    len: usize,
+    align: usize,
+    room: Duration,
+    fill: impl FnOnce(&mut [T]) -> Result<(), E>,
+) -> Result<Hold, E> {
+    if element.size == 0 {
         return Err(Error::new(ErrorKind::InvalidArgument, "an array's elements have at least one byte").into());
     }
-    let bytes = len.checked_mul(size_of::<T>()).and_then(|bytes| u64::try_from(bytes).ok()).ok_or_else(|| {
-        Error::new(ErrorKind::RegionFull, format!("{len} elements of {} bytes do not fit any memory", size_of::<T>()))
+    let bytes = u64::try_from(len).ok().and_then(|len| len.checked_mul(element.size)).ok_or_else(|| {
+        Error::new(ErrorKind::RegionFull, format!("{len} elements of {} bytes do not fit any memory", element.size))
     })?;
-    let wanted = Wanted::of::<T>(Kind::Array, bytes, align.max(align_of::<T>()) as u64);
-    let created = create(session, channel, &wanted, room)?;
+    let align = (align as u64).max(element.align.into());
+    let created = create(session, channel, &Wanted::of(element, Kind::Array, bytes, align), room)?;
     let place: Payload<T> = created.payload()?;
     // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
     fill(unsafe { place.slice_mut() })?;
-    Ok(<Array<T> as Typed>::of(created.hold)?)
+    Ok(created.hold)
+}
+
+/// Creates a channel with room for so many objects, or somewhat more.
+pub(crate) fn channel<P: Proxy>(
+    session: &Arc<Session>,
+    to_broker: &dyn Channel,
+    capacity: usize,
+    form: Form,
+    room: Duration,
+) -> Result<object::Channel<P>> {
+    let (head, cell) = (size_of::<ChannelHead>() as u64, CELL);
+    let entries = capacity.checked_next_power_of_two().filter(|entries| (1..=MOST_ENTRIES).contains(entries));
+    let entries = entries.filter(|_| capacity > 0).ok_or_else(|| {
+        let what = format!("a channel can't have room for {capacity} objects");
+        Error::new(ErrorKind::InvalidArgument, what).help("give it room for 1 to 1048576")
+    })?;
+    let (type_fingerprint, name) = P::item();
+    let create_it = Create {
+        kind: Kind::Channel as u32,
+        type_name: cut(name),
+        type_fingerprint,
+        element_size: cell,
+        element_align: 8,
+        len: head + entries as u64 * cell,
+        align: 128,
+    };
+    session.check_ours()?;
+    session.check_writes("create objects")?;
+    // Not of a slab: what is in a dead one is taken out by the broker.
+    let created = create_alone(session, to_broker, &create_it, room)?;
+    build(&created.hold, created.payload()?, form)?;
+    <object::Channel<P> as Typed>::of(created.hold)
 }
 
 /// Creates an object whose bytes nobody can change.
 pub(crate) fn frozen<T: Shareable>(session: &Arc<Session>, channel: &dyn Channel, elements: &[T]) -> Result<Frozen<T>> {
-    session.check_ours()?;
-    session.check_writes("create objects")?;
     let bytes: &[u8] = bytemuck::try_cast_slice(elements).map_err(|error| {
         Error::new(ErrorKind::InvalidArgument, format!("elements of {} have no bytes: {error}", T::type_name()))
     })?;
-    let create = Wanted::of::<T>(Kind::Frozen, bytes.len() as u64, 1).create();
+    let (hold, _mapped) = frozen_hold(session, channel, &Schema::of::<T>(), bytes)?;
+    <Frozen<T> as Typed>::of(hold)
+}
+
+/// As [`frozen`], of elements of a type that is known only now.
+pub(crate) fn frozen_of(
+    session: &Arc<Session>,
+    channel: &dyn Channel,
+    schema: &Schema,
+    bytes: &[u8],
+) -> Result<Frozen<u8>> {
+    if schema.size == 0 || !(bytes.len() as u64).is_multiple_of(schema.size) {
+        let what = format!("{} bytes are not a number of elements of {} bytes", bytes.len(), schema.size);
+        return Err(Error::new(ErrorKind::InvalidArgument, what));
+    }
+    let (hold, _mapped) = frozen_hold(session, channel, schema, bytes)?;
+    Frozen::bytes_of(hold)
+}
+
+/// The object, and its bytes, which the next proxy finds mapped as long as they are there.
+fn frozen_hold(
+    session: &Arc<Session>,
+    channel: &dyn Channel,
+    schema: &Schema,
+    bytes: &[u8],
+) -> Result<(Hold, Arc<sys::frozen::Frozen>)> {
+    session.check_ours()?;
+    session.check_writes("create objects")?;
+    let create =
+        Wanted::of(&Element::of_schema(schema, &|| schema.name.clone()), Kind::Frozen, bytes.len() as u64, 1).create();
     let file = sys::frozen::Frozen::write(&format!("sharehold-frozen:{}", session.broker_name()), bytes)?;
     let mine = file.try_clone().map_err(|error| Error::os("keep a descriptor", error))?;
     let mut claimed = None;
@@ -197,8 +286,8 @@ pub(crate) fn frozen<T: Shareable>(session: &Arc<Session>, channel: &dyn Channel
         Ok(())
     })?;
     let hold = claimed.ok_or_else(withdrawn)?;
-    let _mapped = session.keep_frozen(hold.id(), mine)?;
-    <Frozen<T> as Typed>::of(hold)
+    let mapped = session.keep_frozen(hold.id(), mine)?;
+    Ok((hold, mapped))
 }
 
 /// Creates a sealed array of bytes.
@@ -211,23 +300,37 @@ pub(crate) fn bytes(session: &Arc<Session>, channel: &dyn Channel, bytes: &[u8])
     Ok(array)
 }
 
-/// An object that is to be created.
-pub(crate) struct Wanted {
-    pub(crate) shape: Shape,
-    pub(crate) type_name: fn() -> String,
-    pub(crate) element_size: u64,
-    pub(crate) element_align: u32,
+/// What the elements of an object are. Their name is made only where it is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Element<'a> {
+    pub(crate) fingerprint: u64,
+    pub(crate) size: u64,
+    pub(crate) align: u32,
+    pub(crate) name: &'a dyn Fn() -> String,
 }
 
-impl Wanted {
-    /// One with elements of `T`.
-    pub(crate) fn of<T: Shareable>(kind: Kind, len: u64, align: u64) -> Self {
-        Self {
-            shape: Shape { kind: kind as u32, type_fingerprint: T::FINGERPRINT, len, align },
-            type_name: T::type_name,
-            element_size: size_of::<T>() as u64,
-            element_align: align_of::<T>() as u32,
-        }
+impl<'a> Element<'a> {
+    pub(crate) fn of<T: Shareable>() -> Element<'static> {
+        let (fingerprint, size, align) = (T::FINGERPRINT, size_of::<T>() as u64, align_of::<T>() as u32);
+        Element { fingerprint, size, align, name: &T::type_name }
+    }
+
+    /// Of a type that is known only now.
+    pub(crate) fn of_schema(schema: &Schema, name: &'a dyn Fn() -> String) -> Self {
+        Self { fingerprint: schema.fingerprint, size: schema.size, align: schema.align, name }
+    }
+}
+
+/// An object that is to be created.
+pub(crate) struct Wanted<'a> {
+    pub(crate) shape: Shape,
+    pub(crate) element: Element<'a>,
+}
+
+impl<'a> Wanted<'a> {
+    pub(crate) fn of(element: &Element<'a>, kind: Kind, len: u64, align: u64) -> Self {
+        let shape = Shape { kind: kind as u32, type_fingerprint: element.fingerprint, len, align };
+        Self { shape, element: *element }
     }
 
     /// The request for it.
@@ -235,10 +338,10 @@ impl Wanted {
         let Shape { kind, type_fingerprint, len, align } = self.shape;
         Create {
             kind,
-            type_name: cut((self.type_name)()),
+            type_name: cut((self.element.name)()),
             type_fingerprint,
-            element_size: self.element_size,
-            element_align: self.element_align,
+            element_size: self.element.size,
+            element_align: self.element.align,
             len,
             align,
         }

@@ -96,6 +96,8 @@ pub(crate) enum Request {
     Freeze = 60,
     /// Asks for the file of a frozen object. Body: [`Of`]. Reply: its descriptor.
     Fetch = 61,
+    /// First of a further connection of a session that has come back: the file of a frozen object that it reads, for a broker that has it no more. Body: [`Join`], then [`Of`].
+    Bring = 62,
     /// As `Create`, for objects that are yet to be made. Body: [`OrderSlab`]. Reply: a [`Granted`] each, as many as there is room for.
     Slab = 70,
     /// What has come back to the slabs of this session is not all there: it is to be looked for. No reply.
@@ -103,7 +105,7 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    pub(crate) const ALL: [Request; 31] = [
+    pub(crate) const ALL: [Request; 32] = [
         Request::Attach,
         Request::Join,
         Request::Leave,
@@ -133,6 +135,7 @@ impl Request {
         Request::Claim,
         Request::Freeze,
         Request::Fetch,
+        Request::Bring,
         Request::Slab,
         Request::Lost,
     ];
@@ -141,7 +144,14 @@ impl Request {
     pub(crate) fn is_first(self) -> bool {
         matches!(
             self,
-            Self::Attach | Self::Join | Self::HandBack | Self::Challenge | Self::Prove | Self::Fork | Self::Freeze
+            Self::Attach
+                | Self::Join
+                | Self::HandBack
+                | Self::Challenge
+                | Self::Prove
+                | Self::Fork
+                | Self::Freeze
+                | Self::Bring
         )
     }
 
@@ -461,6 +471,8 @@ impl Failure {
         cut(&mut self.advice, LONGEST_BODY / 16);
         let Some(remote) = &mut self.remote else { return };
         cut(&mut remote.backtrace, LONGEST_BODY / 4);
+        // The start of it is nothing.
+        remote.original.clear();
         for cause in &mut remote.causes {
             cut(&mut cause.message, 256);
             cut(&mut cause.type_name, 64);
@@ -575,6 +587,7 @@ mod tests {
             causes: vec![Cause { type_name: long.clone(), message: long.clone() }; 100],
             places: vec![Place { call: long.clone(), file: long.clone(), line: 7 }; 1000],
             backtrace: long.clone(),
+            original: vec![7; LONGEST_BODY],
         };
         let error = Error::new(ErrorKind::MethodFailed, long.clone()).help(long).with_remote(Some(remote));
         let bytes = failure(1, &error);

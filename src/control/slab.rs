@@ -21,7 +21,7 @@ const FIRST: u32 = 8;
 const GROWTH: u32 = 4;
 
 /// Creates an object from a slab of this session. `None`: it is to be asked for alone.
-pub(super) fn create(session: &Arc<Session>, channel: &dyn Channel, wanted: &Wanted) -> Result<Option<Created>> {
+pub(super) fn create(session: &Arc<Session>, channel: &dyn Channel, wanted: &Wanted<'_>) -> Result<Option<Created>> {
     let Some(slabs) = session.slabs().filter(|_| is_small(wanted.shape.len)) else { return Ok(None) };
     loop {
         let ready = match slabs.take(&wanted.shape) {
@@ -45,7 +45,7 @@ fn is_small(len: u64) -> bool {
 }
 
 /// Whether the slot says what it did when it was granted.
-fn is_as_granted(session: &Session, ready: &Ready, wanted: &Wanted) -> bool {
+fn is_as_granted(session: &Session, ready: &Ready, wanted: &Wanted<'_>) -> bool {
     session.region().slot(ready.id.slot()).is_some_and(|slot| {
         let words = Words::read(slot);
         slot.flags.load(Ordering::Relaxed) & DAMAGED == 0
@@ -56,7 +56,7 @@ fn is_as_granted(session: &Session, ready: &Ready, wanted: &Wanted) -> bool {
 
 /// Gets this thread more of a shape: from the shelf, from what has come back, or from the broker. `None`: there is none yet.
 #[cold]
-fn stock_up(session: &Session, channel: &dyn Channel, slabs: &Slabs, wanted: &Wanted) -> Result<Option<Ready>> {
+fn stock_up(session: &Session, channel: &dyn Channel, slabs: &Slabs, wanted: &Wanted<'_>) -> Result<Option<Ready>> {
     let Some(shelf) = slabs.shelf(&wanted.shape)? else { return Ok(None) };
     if let Some((ready, left)) = shelf.draw() {
         if let Some(mut asking) = shelf.asking.try_lock() {
@@ -98,14 +98,14 @@ fn stock_up(session: &Session, channel: &dyn Channel, slabs: &Slabs, wanted: &Wa
 }
 
 /// Asks for the next slab while some of the last one is left, without waiting for the answer. The first one is small and costs more to wait for than it saves.
-fn order_in_time(channel: &dyn Channel, shelf: &Arc<Shelf>, asking: &mut Asking, left: usize, wanted: &Wanted) {
+fn order_in_time(channel: &dyn Channel, shelf: &Arc<Shelf>, asking: &mut Asking, left: usize, wanted: &Wanted<'_>) {
     let is_due = asking.slots > FIRST && left * 4 < asking.slots as usize;
     if is_due && !asking.is_ordered {
         asking.is_ordered = next_order(asking, wanted).is_ok_and(|body| channel.order(shelf.key(), &body));
     }
 }
 
-fn next_order(asking: &mut Asking, wanted: &Wanted) -> Result<Vec<u8>> {
+fn next_order(asking: &mut Asking, wanted: &Wanted<'_>) -> Result<Vec<u8>> {
     let count = (asking.slots * GROWTH).clamp(FIRST, SLAB_SLOTS as u32);
     asking.slots = count;
     message::archive(&OrderSlab { create: wanted.create(), count })

@@ -12,7 +12,7 @@ use rkyv::util::AlignedVec;
 
 use super::guard::{ObjectLock, not_sealed};
 use super::payload::Payload;
-use super::proxy::{Kind, expect_type, sealed};
+use super::proxy::{Kind, expect_type, item, sealed};
 use super::schema::{fingerprint, short_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::{ObjectId, Region};
@@ -107,6 +107,10 @@ impl<T: Archivable> sealed::Typed for Archive<T> {
 
     fn hold(&self) -> &Hold {
         &self.hold
+    }
+
+    fn item() -> (u64, String) {
+        item("Archive", archive_fingerprint::<T>(), Some(short_name::<T>()))
     }
 }
 

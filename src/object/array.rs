@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::guard::{ObjectLock, ReadGuard, WriteGuard, not_sealed};
 use super::payload::Payload;
-use super::proxy::{Kind, expect_type, sealed};
+use super::proxy::{Kind, expect_kind, expect_type, item, sealed};
 use super::schema::Shareable;
 use crate::error::Result;
 use crate::region::{ObjectId, Region};
@@ -82,21 +82,13 @@ impl<T: Shareable> Array<T> {
         WriteGuard::new(&self.hold, self.payload, Some(timeout))
     }
 
-    /// Makes the array immutable for ever, in all processes. Waits for readers and writers.
+    /// Makes the array immutable for ever, in all processes. Waits for writers.
     ///
     /// # Errors
     /// `Poisoned` if a writer died or panicked. A sealed array may be sealed again.
     pub fn seal(&self) -> Result<&[T]> {
         if !self.is_sealed()? {
-            match self.write() {
-                Ok(guard) => {
-                    ObjectLock::of(&self.hold)?.set_sealed();
-                    drop(guard);
-                }
-                // Another process was faster.
-                Err(error) if error.kind() == crate::ErrorKind::Sealed => {}
-                Err(error) => return Err(error),
-            }
+            ObjectLock::of(&self.hold)?.seal()?;
         }
         self.sealed()
     }
@@ -130,12 +122,35 @@ impl<T: Shareable> Array<T> {
         ObjectLock::of(&self.hold).map(|lock| lock.is_poisoned())
     }
 
+    /// Whether this process can't change it: it is sealed, or was reached by a manager that only reads.
+    ///
+    /// # Errors
+    /// `Forked` in a forked child.
+    pub fn is_read_only(&self) -> Result<bool> {
+        Ok(self.hold.session().only_reads() || self.is_sealed()?)
+    }
+
+    /// Where the elements lie, as long as a proxy of this process holds them: for views that other languages have of them. Whoever reads or writes there keeps to the guards by himself, and does
+    /// not write what is [`is_read_only`](Array::is_read_only).
+    pub fn as_ptr(&self) -> *const T {
+        self.payload.start()
+    }
+
     /// Takes the mark of a dead writer away. Whoever calls it should write what is right next.
     ///
     /// # Errors
     /// `Forked` in a forked child.
     pub fn clear_poison(&self) -> Result<()> {
         ObjectLock::of(&self.hold)?.clear_poison()
+    }
+}
+
+impl Array<u8> {
+    /// The bytes of an array, whatever its elements are.
+    pub(crate) fn bytes_of(hold: Hold) -> Result<Self> {
+        expect_kind(&hold, Kind::Array)?;
+        let payload = Payload::of(&hold)?;
+        Ok(Self { hold, payload })
     }
 }
 
@@ -153,6 +168,10 @@ impl<T: Shareable> sealed::Typed for Array<T> {
 
     fn hold(&self) -> &Hold {
         &self.hold
+    }
+
+    fn item() -> (u64, String) {
+        item("Array", T::FINGERPRINT, Some(T::type_name()))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::proxy::{Kind, expect_type, sealed};
+use super::proxy::{Kind, expect_kind, expect_type, item, sealed};
 use super::schema::Shareable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::{ObjectId, Region};
@@ -14,7 +14,7 @@ use crate::sys::frozen::Frozen as Bytes;
 /// An immutable array whose bytes the kernel keeps from being written, by whatever process. Made by [`Manager::freeze`](crate::Manager::freeze).
 ///
 /// A sealed [`Array`](crate::Array) is immutable as long as every attached process keeps to that. A frozen one is mapped for reading from a file that is sealed against writing, and whoever gets it looks at the seals
-/// himself: no reader has to trust a writer. It costs a descriptor in the broker, and a mapping in each process that reads it.
+/// himself: no reader has to trust a writer. It costs a descriptor in the broker, and a descriptor and a mapping in each process that reads it: the next broker gets the file from them if this one is killed.
 ///
 /// ```
 /// use sharehold::{Frozen, Manager, Proxy};
@@ -46,6 +46,15 @@ impl<T: Shareable> Deref for Frozen<T> {
     }
 }
 
+impl Frozen<u8> {
+    /// The bytes of a frozen object, whatever its elements are.
+    pub(crate) fn bytes_of(hold: Hold) -> Result<Self> {
+        expect_kind(&hold, Kind::Frozen)?;
+        let bytes = hold.session().frozen(hold.id())?;
+        Ok(Self { hold, bytes, elements: std::marker::PhantomData })
+    }
+}
+
 #[expect(private_interfaces, reason = "only this crate can call it")]
 impl<T: Shareable> sealed::Typed for Frozen<T> {
     fn check(region: &Region, id: ObjectId) -> Result<()> {
@@ -64,6 +73,14 @@ impl<T: Shareable> sealed::Typed for Frozen<T> {
 
     fn hold(&self) -> &Hold {
         &self.hold
+    }
+
+    fn item() -> (u64, String) {
+        item("Frozen", T::FINGERPRINT, Some(T::type_name()))
+    }
+
+    fn forget(self) {
+        std::mem::forget(self.hold);
     }
 }
 

@@ -67,7 +67,7 @@ impl<'h> ObjectLock<'h> {
         Ok(())
     }
 
-    /// Waits for the lock alone: the mutual exclusion of writers.
+    /// Waits for the lock alone: the mutual exclusion of writers. `poisons`: the death of this process before it unlocks may leave the object half changed.
     pub(crate) fn exclude_writers(&self, timeout: Option<Duration>, poisons: bool) -> Result<()> {
         let session = self.hold.session();
         session.check_writes("change or seal an object")?;
@@ -87,14 +87,20 @@ impl<'h> ObjectLock<'h> {
     /// Lets go of the lock and leaves the mark that says the object may be half changed.
     fn unlock_poisoned(&self) {
         if self.is_mine() {
-            self.word().take_from(self.me, true);
+            self.word().take_from(self.me);
         }
     }
 
-    /// Marks the object as never to be changed again. The lock is held.
-    pub(crate) fn set_sealed(&self) {
-        // Release: whoever sees the mark sees the payload.
-        self.slot.flags.fetch_or(SEALED, Ordering::Release);
+    /// Marks the object as never to be changed again, once no writer is at work. That changes no byte of it, so readers are in nobody's way.
+    pub(crate) fn seal(&self) -> Result<()> {
+        self.exclude_writers(None, false)?;
+        let whole = if self.is_poisoned() { Err(poisoned(self.hold)) } else { Ok(()) };
+        if whole.is_ok() {
+            // Release: whoever sees the mark sees the payload.
+            self.slot.flags.fetch_or(SEALED, Ordering::Release);
+        }
+        self.unlock();
+        whole
     }
 
     pub(crate) fn sequence(&self) -> &'h AtomicU32 {
@@ -124,7 +130,7 @@ impl<'h> ObjectLock<'h> {
                 return Ok(());
             }
             self.end_reading();
-            if !self.word().wait_until_free(deadline, |owner| session.is_dead(owner), true) {
+            if !self.word().wait_until_free(deadline, |owner| session.is_dead(owner)) {
                 return Err(timed_out("a writer of object", self.hold, timeout));
             }
         }
@@ -180,7 +186,7 @@ impl<'h> ObjectLock<'h> {
             if left == Some(Duration::ZERO) {
                 return false;
             }
-            futex::wait(&self.slot.seq, seen, left.map_or(SLICE, |left| left.min(SLICE)));
+            futex::wait(&self.slot.seq, seen, Some(left.map_or(SLICE, |left| left.min(SLICE))));
         }
     }
 
@@ -188,16 +194,18 @@ impl<'h> ObjectLock<'h> {
     fn has_readers(&self, look_closely: bool) -> bool {
         let region = self.hold.session().region();
         let hint = self.slot.holders.load(Ordering::Acquire);
-        (0..region.session_count()).map(SessionIndex).filter(|session| hint & (1 << (session.0 % 64)) != 0).any(
-            |session| {
-                // Acquire: pairs with the release in `end_reading`.
-                let reads = Counts::cell(region, session, self.hold.slot())
-                    .is_some_and(|cell| cell.load(Ordering::Acquire) & READERS != 0);
-                reads
-                    && sessions::read(region, session)
-                        .is_some_and(|record| record.state != SessionState::Free && (!look_closely || record.lives()))
-            },
-        )
+        SessionIndex::hinted(hint, region.session_count()).any(|session| {
+            // Most rows that a hint means are free. Whoever takes one later sees the lock.
+            let attached = Counts::session_state(region, session)
+                .is_some_and(|state| SessionState::of_word(state.load(Ordering::Acquire)) != SessionState::Free);
+            // Acquire: pairs with the release in `end_reading`.
+            let reads = || {
+                Counts::cell(region, session, self.hold.slot())
+                    .is_some_and(|cell| cell.load(Ordering::Acquire) & READERS != 0)
+            };
+            let lives = || sessions::read(region, session).is_some_and(|record| record.lives());
+            attached && reads() && (!look_closely || lives())
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use bytemuck::Pod;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::region::layout::{DAMAGED, Slot};
+use crate::region::layout::{DAMAGED, Shared, Slot};
 use crate::region::{Offset, Region};
 use crate::session::Hold;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -60,9 +60,23 @@ impl<T> Payload<T> {
         })
     }
 
+    /// Where the first element lies.
+    pub(crate) fn start(&self) -> *const T {
+        self.start.as_ptr()
+    }
+
     /// Number of elements.
     pub(crate) fn count(&self) -> usize {
         self.count
+    }
+}
+
+impl<T: Shared> Payload<T> {
+    /// A struct of atomics, which anybody may write at any time. `hold` keeps it mapped. `None`: there is no room for one.
+    pub(crate) fn shared(self, _hold: &Hold) -> Option<&T> {
+        let first = (self.count > 0).then_some(self.start)?;
+        // SAFETY: in bounds and aligned since `of`, valid whatever the bytes, and mapped while the hold lives, whose borrow the result shares.
+        Some(unsafe { first.as_ref() })
     }
 }
 

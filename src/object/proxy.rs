@@ -8,10 +8,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::payload::slot_of;
+use super::schema::{Schema, fingerprint};
 use super::ticket::{Ticket, TicketOptions};
-use super::transit;
+use super::{Array, Frozen, transit};
 use crate::error::{Error, ErrorKind, Result};
-use crate::region::layout::{FROZEN, HOSTED};
+use crate::region::layout::{CHANNEL, FROZEN, HOSTED};
 use crate::region::{ObjectId, Region};
 use crate::session::{Ask, Hold, Session};
 use crate::sync::atomic::Ordering;
@@ -34,11 +35,13 @@ pub enum Kind {
     Hosted = HOSTED,
     /// Many plain values that the kernel keeps from being changed.
     Frozen = FROZEN,
+    /// A queue of references to other objects.
+    Channel = CHANNEL,
 }
 
 impl Kind {
     pub(crate) fn from_number(number: u32) -> Option<Self> {
-        [Kind::Value, Kind::Array, Kind::Archive, Kind::Hosted, Kind::Frozen]
+        [Kind::Value, Kind::Array, Kind::Archive, Kind::Hosted, Kind::Frozen, Kind::Channel]
             .into_iter()
             .find(|kind| *kind as u32 == number)
     }
@@ -52,6 +55,7 @@ impl fmt::Display for Kind {
             Kind::Archive => "archive",
             Kind::Hosted => "hosted",
             Kind::Frozen => "frozen",
+            Kind::Channel => "channel",
         })
     }
 }
@@ -118,7 +122,20 @@ pub(crate) mod sealed {
         #[doc(hidden)]
         #[expect(private_interfaces, reason = "only this crate can call it")]
         fn hold(&self) -> &Hold;
+        /// What a channel of such proxies is a channel of: a number that tells it from others, and the name that users see.
+        #[doc(hidden)]
+        fn item() -> (u64, String);
+        /// Gives up a proxy whose hold counts nothing any more.
+        #[doc(hidden)]
+        fn forget(self) {
+            std::mem::forget(self);
+        }
     }
+}
+
+/// What a channel is a channel of: `proxy`, of a type with this fingerprint and name.
+pub(crate) fn item(proxy: &str, of: u64, name: Option<String>) -> (u64, String) {
+    (fingerprint(proxy, 0, 1, &[("of", 0, of)]), name.map_or_else(|| proxy.into(), |name| format!("{proxy}<{name}>")))
 }
 
 /// Refuses an object of another kind or type, with an error that names both.
@@ -149,6 +166,16 @@ pub(crate) fn expect_type(
     } else {
         error.help("ask for the type that it was created with; `sharehold ls` shows it")
     })
+}
+
+/// Refuses an object of another kind, whatever its type is.
+pub(crate) fn expect_kind(hold: &Hold, kind: Kind) -> Result<()> {
+    let Words { kind: found, .. } = Words::of(hold.session().region(), hold.id())?;
+    if found == kind as u32 {
+        return Ok(());
+    }
+    let there = Kind::from_number(found).map_or_else(|| format!("kind {found}"), |kind| kind.to_string());
+    Err(Error::new(ErrorKind::TypeMismatch, format!("object {} is {there}, not {kind}", hold.id())))
 }
 
 /// A reference that does not keep its object alive, as a cache has it. Made by [`Proxy::downgrade`].
@@ -221,10 +248,46 @@ impl Object {
     /// # Errors
     /// `Damaged` if the region says something impossible.
     pub fn type_name(&self) -> Result<String> {
+        self.schema().map(|schema| schema.name)
+    }
+
+    /// Its type, or its elements' type.
+    ///
+    /// # Errors
+    /// `Damaged` if the region says something impossible.
+    pub fn schema(&self) -> Result<Schema> {
         let index = slot_of(&self.hold)?.type_index.load(Ordering::Relaxed);
-        TypeRecord::read(self.hold.session().region(), index)
-            .map(|record| record.name)
-            .ok_or_else(|| Error::new(ErrorKind::Damaged, format!("object {} has no type", self.hold.id())))
+        let TypeRecord { name, fingerprint, size, align } = TypeRecord::read(self.hold.session().region(), index)
+            .ok_or_else(|| Error::new(ErrorKind::Damaged, format!("object {} has no type", self.hold.id())))?;
+        Ok(Schema { name, fingerprint, size, align })
+    }
+
+    /// The bytes of an array, whatever its elements are: what they are [`Object::schema`] says.
+    ///
+    /// ```
+    /// use sharehold::{Array, Manager, Object, Proxy};
+    ///
+    /// let manager = Manager::start()?;
+    /// let array = manager.array(&[1.0, 2.5])?;
+    /// let object: Object = manager.redeem(&array.ticket()?)?;
+    /// assert_eq!(object.schema()?.name(), "f64");
+    /// object.array_bytes()?.write()?[8..].copy_from_slice(&4.5_f64.to_ne_bytes());
+    /// assert_eq!(array.read()?[1], 4.5);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `TypeMismatch` if it is no array.
+    pub fn array_bytes(&self) -> Result<Array<u8>> {
+        Array::bytes_of(self.hold.clone())
+    }
+
+    /// The bytes of a frozen object, whatever its elements are.
+    ///
+    /// # Errors
+    /// `TypeMismatch` if it is not frozen; `Lost`, `BrokerGone`.
+    pub fn frozen_bytes(&self) -> Result<Frozen<u8>> {
+        Frozen::bytes_of(self.hold.clone())
     }
 
     /// Calls a method of a hosted object, without the generated proxy of its class: by name, with the arguments as a tuple.
@@ -296,6 +359,10 @@ impl sealed::Typed for Object {
 
     fn hold(&self) -> &Hold {
         &self.hold
+    }
+
+    fn item() -> (u64, String) {
+        item("Object", 0, None)
     }
 }
 

@@ -33,6 +33,118 @@ pub trait Shareable: Pod {
     fn type_name() -> String;
 }
 
+/// A type of elements as a value: for languages and programs that know it only when they run.
+///
+/// It has the fingerprint that the same type has in Rust, so both share objects of it.
+///
+/// ```
+/// use sharehold::{Schema, Shareable};
+///
+/// let row = Schema::primitive("f64").unwrap().array(3);
+/// assert_eq!(row, Schema::of::<[f64; 3]>());
+/// assert_eq!((row.name(), row.size()), ("[f64; 3]", 24));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schema {
+    pub(crate) name: String,
+    pub(crate) fingerprint: u64,
+    pub(crate) size: u64,
+    pub(crate) align: u32,
+}
+
+impl Schema {
+    /// That of a type of this program.
+    pub fn of<T: Shareable>() -> Self {
+        Self {
+            name: T::type_name(),
+            fingerprint: T::FINGERPRINT,
+            size: size_of::<T>() as u64,
+            align: align_of::<T>() as u32,
+        }
+    }
+
+    /// That of `u8` to `u128`, `i8` to `i128`, `usize`, `isize`, `f32` or `f64`.
+    pub fn primitive(name: &str) -> Option<Self> {
+        PRIMITIVES.iter().find(|primitive| primitive.0 == name).map(|primitive| primitive.1())
+    }
+
+    /// That of an array of so many of these.
+    #[must_use]
+    pub fn array(&self, len: usize) -> Self {
+        let size = self.size.saturating_mul(len as u64);
+        Self {
+            name: format!("[{}; {len}]", self.name),
+            fingerprint: fingerprint_of("[]", size, self.align.into(), [("element", len as u64, self.fingerprint)]),
+            size,
+            align: self.align,
+        }
+    }
+
+    /// That of a struct with `#[repr(C)]` and these fields, each with its offset.
+    ///
+    /// ```
+    /// use bytemuck::{Pod, Zeroable};
+    /// use sharehold::{Schema, Shareable};
+    ///
+    /// #[derive(Clone, Copy, Pod, Zeroable, Shareable)]
+    /// #[repr(C)]
+    /// struct Quote {
+    ///     bid: f64,
+    ///     size: u64,
+    /// }
+    ///
+    /// let fields = [("bid", 0, Schema::of::<f64>()), ("size", 8, Schema::of::<u64>())];
+    /// assert_eq!(Schema::structure("Quote", 16, &fields), Some(Schema::of::<Quote>()));
+    /// ```
+    ///
+    /// `None` if the fields are not one behind the other, aligned, without gaps, and `size` bytes in all: then it is no plain struct.
+    pub fn structure(name: &str, size: u64, fields: &[(&str, u64, Schema)]) -> Option<Self> {
+        let align = fields.iter().map(|(_, _, schema)| schema.align).max()?;
+        let mut end = 0;
+        for (_, offset, schema) in fields {
+            if *offset != end || !offset.is_multiple_of(schema.align.into()) {
+                return None;
+            }
+            end = offset.checked_add(schema.size)?;
+        }
+        let is_plain = end == size && size.is_multiple_of(align.into());
+        is_plain.then(|| Self {
+            name: name.into(),
+            fingerprint: fingerprint_of(
+                name,
+                size,
+                align.into(),
+                fields.iter().map(|(field, offset, schema)| (*field, *offset, schema.fingerprint)),
+            ),
+            size,
+            align,
+        })
+    }
+
+    /// Its name, as others see it in lists and errors.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bytes of one.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// What tells it from other types.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+}
+
+/// As [`fingerprint`], of what is known only now.
+fn fingerprint_of<'a>(name: &str, size: u64, align: u64, fields: impl IntoIterator<Item = (&'a str, u64, u64)>) -> u64 {
+    let start = number(number(fnv(FNV_BASIS, name.as_bytes()), size), align);
+    fields
+        .into_iter()
+        .fold(start, |hash, (field, offset, kind)| number(number(fnv(hash, field.as_bytes()), offset), kind))
+}
+
 /// The fingerprint of a struct. For the derive macro.
 #[doc(hidden)]
 pub const fn fingerprint(name: &str, size: usize, align: usize, fields: &[(&str, usize, u64)]) -> u64 {
@@ -52,7 +164,8 @@ const fn number(hash: u64, number: u64) -> u64 {
 }
 
 macro_rules! primitives {
-    ($($type:ty)*) => {$(
+    ($($type:ty)*) => {
+        $(
         impl Shareable for $type {
             const FINGERPRINT: u64 = fingerprint(stringify!($type), size_of::<$type>(), align_of::<$type>(), &[]);
 
@@ -60,7 +173,11 @@ macro_rules! primitives {
                 stringify!($type).into()
             }
         }
-    )*};
+    )*
+
+        /// The primitive types by their names.
+        const PRIMITIVES: &[(&str, fn() -> Schema)] = &[$((stringify!($type), Schema::of::<$type>)),*];
+    };
 }
 
 primitives!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64);

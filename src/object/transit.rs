@@ -366,6 +366,7 @@ transits! {
     super::Array<T> [T: super::Shareable];
     super::Archive<T> [T: super::Archivable];
     super::Frozen<T> [T: super::Shareable];
+    super::Channel<T> [T: Proxy];
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::guard::{ObjectLock, not_sealed, sealed as is_sealed};
 use super::payload::{Payload, load, slot_of, store};
-use super::proxy::{Kind, expect_type, sealed};
+use super::proxy::{Kind, expect_type, item, sealed};
 use super::schema::Shareable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::{ObjectId, Region};
@@ -115,7 +115,7 @@ impl<T: Shareable> Value<T> {
 
     fn change(&self, timeout: Option<Duration>, change: impl FnOnce(T) -> T) -> Result<()> {
         let lock = ObjectLock::of(&self.hold)?;
-        // A dead writer's lock is taken over without a mark: the value is whole.
+        // Whoever dies, the value is whole.
         lock.exclude_writers(timeout, false)?;
         let unlock = Unlock(&lock);
         if lock.is_sealed() {
@@ -143,10 +143,7 @@ impl<T: Shareable> Value<T> {
     /// # Errors
     /// `Forked` in a forked child.
     pub fn seal(&self) -> Result<&T> {
-        let lock = ObjectLock::of(&self.hold)?;
-        lock.exclude_writers(None, false)?;
-        lock.set_sealed();
-        lock.unlock();
+        ObjectLock::of(&self.hold)?.seal()?;
         self.sealed()
     }
 
@@ -196,6 +193,10 @@ impl<T: Shareable> sealed::Typed for Value<T> {
 
     fn hold(&self) -> &Hold {
         &self.hold
+    }
+
+    fn item() -> (u64, String) {
+        item("Value", T::FINGERPRINT, Some(T::type_name()))
     }
 }
 

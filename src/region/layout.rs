@@ -12,7 +12,7 @@
 //! tickets       64 B each    references in transit
 //! slots         64 B each    the object table
 //! ledger       a row a session: a page map, then 8 B a slot
-//! heap         payloads
+//! heap         payloads; a channel's begins with its own head
 //! ```
 //! All tables start on a page. The file is sparse: what is not touched costs nothing.
 
@@ -252,7 +252,7 @@ shared_struct! {
         48 lock: AtomicU32,
         /// A value: how often it was written; the low bit tells the copy to read. An array: counts readers that left.
         52 seq: AtomicU32,
-        /// [`SEALED`], [`FILLED`], [`DAMAGED`].
+        /// [`SEALED`], [`FILLED`], [`DAMAGED`], [`BUILT`].
         56 flags: AtomicU32,
         /// Of what the broker has written here: see `table/words.rs`.
         60 digest: AtomicU32,
@@ -261,6 +261,30 @@ shared_struct! {
 
 /// In a lane: a thread takes what came back to the slabs of its session.
 pub(crate) const WALKING: u32 = u32::MAX;
+/// Seats of each side of a channel: how many processes may send, and how many receive.
+pub(crate) const SEATS: usize = 64;
+
+shared_struct! {
+    /// The start of a channel's payload; its entries follow. What is written often lies 128 bytes from what others read.
+    ChannelHead: 1408 {
+        /// See `table/seats.rs`.
+        0 state: AtomicU32,
+        /// An event: there is something to receive, or nobody who sends.
+        4 filled: AtomicU32,
+        /// An event: there is room, or nobody who receives.
+        8 emptied: AtomicU32,
+        /// How many may send, and receive: see `object/channel.rs`.
+        12 form: AtomicU32,
+        16 reserved: [AtomicU64; 14],
+        /// See `table/ring.rs`.
+        128 tail: AtomicU64,
+        136 reserved_2: [AtomicU64; 15],
+        256 head: AtomicU64,
+        264 reserved_3: [AtomicU64; 15],
+        384 senders: [AtomicU64; SEATS],
+        896 receivers: [AtomicU64; SEATS],
+    }
+}
 
 /// The payload will never change again.
 pub(crate) const SEALED: u32 = 1;
@@ -269,11 +293,17 @@ pub(crate) const FILLED: u32 = 2;
 /// The broker has found words in the slot that it has not written: the slot is out of use until the broker's end.
 pub(crate) const DAMAGED: u32 = 4;
 
+/// The creator has written the words of a channel: before that there may be those of another object.
+pub(crate) const BUILT: u32 = 8;
+
 /// The number of the kind whose objects lie in the broker, not in the region: `object::Kind::Hosted`.
 pub(crate) const HOSTED: u32 = 4;
 
 /// The number of the kind whose bytes lie in a file of their own: `object::Kind::Frozen`.
 pub(crate) const FROZEN: u32 = 5;
+
+/// The number of the kind whose objects hold others: `object::Kind::Channel`.
+pub(crate) const CHANNEL: u32 = 6;
 
 /// Covers every shared struct and constant of the layout.
 pub(crate) const FINGERPRINT: u64 = {
@@ -284,6 +314,7 @@ pub(crate) const FINGERPRINT: u64 = {
     hash = fnv_number(hash, NameEntry::FINGERPRINT as usize);
     hash = fnv_number(hash, TicketEntry::FINGERPRINT as usize);
     hash = fnv_number(hash, Slot::FINGERPRINT as usize);
+    hash = fnv_number(hash, ChannelHead::FINGERPRINT as usize);
     fnv_number(hash, cfg!(target_endian = "big") as usize)
 };
 

@@ -6,8 +6,8 @@ use std::ptr::NonNull;
 
 use super::address::{ObjectId, Offset, SessionIndex, SlotIndex};
 use super::layout::{
-    BrokerState, CELL, CELLS_A_PAGE, Capacities, FINGERPRINT, Header, MAGIC, Map, NameEntry, PAGE, SessionEntry,
-    Shared, Slot, TicketEntry, TypeEntry, VERSION,
+    BrokerState, CELL, CELLS_A_PAGE, Capacities, ChannelHead, FINGERPRINT, Header, MAGIC, Map, NameEntry, PAGE,
+    SessionEntry, Shared, Slot, TicketEntry, TypeEntry, VERSION,
 };
 use super::presence::Presence;
 use crate::error::{Error, ErrorKind, Result};
@@ -396,6 +396,20 @@ impl Region {
         }
         // SAFETY: inside the mapping, as checked.
         Some(unsafe { self.memory.base().add(offset.0 as usize) })
+    }
+
+    /// The words of a channel whose payload is here, or nothing if it can't be. Asks for its pages first: its creator may have died before it did.
+    pub(crate) fn channel(&self, offset: Offset, len: u64) -> Option<(&ChannelHead, &[AtomicU64])> {
+        self.payload(offset, len)?;
+        let head = size_of::<ChannelHead>() as u64;
+        let entries = len.checked_sub(head)? / CELL;
+        if !self.presence.has_all(offset.0, len) {
+            self.reserve(offset, len).ok()?;
+        }
+        let first: &Word = self.at(offset.0 + head)?;
+        // SAFETY: atomics, valid whatever the bytes; all of them are inside the payload, as checked, and mapped while `self` is borrowed.
+        let entries = unsafe { std::slice::from_raw_parts(&raw const first.0, entries as usize) };
+        Some((self.at(offset.0)?, entries))
     }
 
     /// Clears the payload of a slot: see the feature `planted-bug`.

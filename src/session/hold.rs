@@ -7,8 +7,8 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::Session;
-use crate::error::{ErrorKind, Result};
+use super::{KeptLane, Session};
+use crate::error::{Error, ErrorKind, Result};
 use crate::region::{ObjectId, SlotIndex};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::table::counting::{is_consistent, release, retain};
@@ -105,6 +105,79 @@ impl Hold {
         session.with_lane(|lane| {
             tickets::issue(session.region(), session.index(), lane, self.id, terms, &session.ticket_hint)
         })
+    }
+
+    /// Moves the reference to where `publish` stores it, with a pin instead of the count. `Ok(false)`: it stored nothing, and this hold counts as before.
+    /// After `Ok(true)` it counts nothing any more, and must be forgotten. The caller keeps the session.
+    pub(crate) fn store(&self, lane: Option<&KeptLane>, publish: impl FnOnce() -> bool) -> Result<bool> {
+        let session = self.session();
+        session.check_ours()?;
+        let words = session.region().slot_words(self.id)?;
+        let counting = session.counting();
+        session.with_lane_kept(lane, |lane| {
+            // Relaxed: the swap that adds the pin releases the lane.
+            lane.store(self.slot().0 + 1, Ordering::Relaxed);
+            let is_pinned = counting.pin(&words, self.id);
+            let is_stored = is_pinned && {
+                // Before anybody can take it (R92).
+                let was_last = release(self.cell());
+                let is_stored = publish();
+                if !is_stored {
+                    self.count_again(was_last, counting.announce(&words, self.cell()));
+                    counting.unpin(&words, self.id);
+                } else if was_last {
+                    self.give_back_session();
+                }
+                is_stored
+            };
+            // Release: an audit that sees the lane idle sees the reference.
+            lane.store(0, Ordering::Release);
+            if is_pinned {
+                return Ok(is_stored);
+            }
+            let what = format!("object {} is gone or has too many references", self.id);
+            Err(Error::new(ErrorKind::TableFull, what))
+        })
+    }
+
+    /// After the count of an attempt was taken back: whether the cell owns the session has to fit what others have done meanwhile.
+    fn count_again(&self, was_last: bool, is_first: bool) {
+        match (was_last, is_first) {
+            (true, false) => self.give_back_session(),
+            (false, true) => self.session_arc().let_cell_own(self.slot()),
+            _ => {}
+        }
+    }
+
+    /// The cell has given up its count of the session, which others keep.
+    fn give_back_session(&self) {
+        if self.session().tokens.give_back(self.slot()) {
+            // SAFETY: the count that the cell owned; the pointer came from an `Arc`.
+            unsafe { Arc::decrement_strong_count(self.session.as_ptr()) };
+        }
+    }
+
+    /// Takes a reference that stands somewhere with a pin, if `claim` removes it.
+    pub(crate) fn remove(
+        session: &Arc<Session>,
+        lane: Option<&KeptLane>,
+        id: ObjectId,
+        claim: impl FnOnce() -> bool,
+    ) -> Result<Option<Self>> {
+        let hold = Self::announce(session, id)?;
+        let words = session.region().slot_words(id)?;
+        let taken = session.with_lane_kept(lane, |lane| {
+            // Relaxed: the swap that claims releases the lane.
+            lane.store(id.slot().0 + 1, Ordering::Relaxed);
+            let taken = claim();
+            if taken {
+                session.counting().unpin(&words, id);
+            }
+            // Release: an audit that sees the lane idle sees the reference and its pin gone together.
+            lane.store(0, Ordering::Release);
+            taken
+        });
+        Ok(hold.if_taken(taken))
     }
 
     #[inline]

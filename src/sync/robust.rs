@@ -3,7 +3,8 @@
 //! | bits | meaning |
 //! |---|---|
 //! | 0..13 | the owner's session + 1; 0: nobody |
-//! | 13..30 | the owner's session generation, cut to 17 bits |
+//! | 13..29 | the owner's session generation, cut to 16 bits |
+//! | 29 | whole: what is locked is whole at each moment, so the owner's death leaves no mark |
 //! | 30 | poisoned: an owner died while it held the lock, and nobody has cleared the mark |
 //! | 31 | somebody may be waiting |
 //!
@@ -22,7 +23,8 @@ use raw_sync::locks::{LockGuard, LockImpl};
 use super::atomic::{AtomicU32, Ordering};
 use crate::sys::futex;
 
-const OWNER: u32 = (1 << 30) - 1;
+const OWNER: u32 = (1 << 29) - 1;
+const WHOLE: u32 = 1 << 29;
 const POISONED: u32 = 1 << 30;
 const WAITERS: u32 = 1 << 31;
 
@@ -37,7 +39,7 @@ pub(crate) struct Owner(u32);
 
 impl Owner {
     pub(crate) fn new(session: u16, generation: u32) -> Self {
-        Self((u32::from(session) + 1) & 0x1fff | (generation & 0x1_ffff) << 13)
+        Self((u32::from(session) + 1) & 0x1fff | (generation & 0xffff) << 13)
     }
 
     pub(crate) fn session(self) -> u16 {
@@ -46,10 +48,15 @@ impl Owner {
 
     /// Whether this is the session of that generation, as far as the word can tell.
     pub(crate) fn has_generation(self, generation: u32) -> bool {
-        self.0 >> 13 == generation & 0x1_ffff
+        self.0 >> 13 == generation & 0xffff
     }
 
-    fn of_word(word: u32) -> Option<Self> {
+    /// As a word that is not 0.
+    pub(crate) fn word(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) fn of_word(word: u32) -> Option<Self> {
         (word & 0x1fff != 0).then_some(Self(word & OWNER))
     }
 }
@@ -87,8 +94,8 @@ impl<'a> RobustLock<'a> {
         self.0.fetch_and(!POISONED, Ordering::AcqRel);
     }
 
-    /// Waits for the lock, at most until `deadline`. `is_dead` tells whether an owner's process is gone; the lock of a dead owner is
-    /// taken over, and marked poisoned if `poisons`. `None`: the time is over.
+    /// Waits for the lock, at most until `deadline`. `poisons`: if this owner dies, what is locked may be half changed. `is_dead` tells whether an owner's process is
+    /// gone; the lock of a dead owner is taken over, with the mark if that one poisons. `None`: the time is over.
     pub(crate) fn lock(
         self,
         me: Owner,
@@ -96,19 +103,21 @@ impl<'a> RobustLock<'a> {
         poisons: bool,
         is_dead: impl Fn(Owner) -> bool,
     ) -> Option<Acquired> {
+        let mine = if poisons { me.0 } else { me.0 | WHOLE };
         let mut flags = 0;
         let mut spins = 0;
         loop {
             let word = self.0.load(Ordering::Relaxed);
             let Some(owner) = Owner::of_word(word) else {
                 // SeqCst: a writer of an array takes the lock, then looks for readers; see `object/guard.rs`.
-                let taken = word & (POISONED | WAITERS) | flags | me.0;
+                // The bit of the owner before goes with him (R50).
+                let taken = word & (POISONED | WAITERS) | flags | mine;
                 if self.0.compare_exchange(word, taken, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
                     return Some(if word & POISONED == 0 { Acquired::Clean } else { Acquired::Poisoned });
                 }
                 continue;
             };
-            if !self.pause(word, owner, &mut spins, deadline, poisons, &is_dead) {
+            if !self.pause(word, owner, &mut spins, deadline, &is_dead) {
                 return None;
             }
             if spins >= SPINS {
@@ -120,20 +129,21 @@ impl<'a> RobustLock<'a> {
 
     /// Lets go and wakes the next. Does nothing if `me` is not the owner.
     pub(crate) fn unlock(self, me: Owner) {
-        self.release(me, 0);
+        self.release(me, false);
     }
 
-    /// Takes the lock from an owner that is dead. Does nothing if it is not the owner any more. Returns whether it was.
-    pub(crate) fn take_from(self, dead: Owner, poisons: bool) -> bool {
-        self.release(dead, if poisons { POISONED } else { 0 })
+    /// Takes the lock from an owner that is dead, and leaves the mark if that one poisons. Does nothing if it is not the owner any more. Returns whether it was.
+    pub(crate) fn take_from(self, dead: Owner) -> bool {
+        self.release(dead, true)
     }
 
-    fn release(self, owner: Owner, mark: u32) -> bool {
+    fn release(self, owner: Owner, died: bool) -> bool {
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
             if word & OWNER != owner.0 {
                 return false;
             }
+            let mark = if died && word & WHOLE == 0 { POISONED } else { 0 };
             let free = word & POISONED | mark;
             // Release: what the owner did is seen by the next, whose swap in `lock` acquires.
             match self.0.compare_exchange(word, free, Ordering::SeqCst, Ordering::Relaxed) {
@@ -148,12 +158,7 @@ impl<'a> RobustLock<'a> {
     }
 
     /// Sleeps until the lock has no owner, or for a slice. For readers, who do not take it.
-    pub(crate) fn wait_until_free(
-        self,
-        deadline: Option<Instant>,
-        is_dead: impl Fn(Owner) -> bool,
-        poisons: bool,
-    ) -> bool {
+    pub(crate) fn wait_until_free(self, deadline: Option<Instant>, is_dead: impl Fn(Owner) -> bool) -> bool {
         let mut spins = 0;
         loop {
             let word = self.0.load(Ordering::SeqCst);
@@ -164,7 +169,7 @@ impl<'a> RobustLock<'a> {
                 }
                 return true;
             };
-            if !self.pause(word, owner, &mut spins, deadline, poisons, &is_dead) {
+            if !self.pause(word, owner, &mut spins, deadline, &is_dead) {
                 return false;
             }
         }
@@ -177,7 +182,6 @@ impl<'a> RobustLock<'a> {
         owner: Owner,
         spins: &mut u32,
         deadline: Option<Instant>,
-        poisons: bool,
         is_dead: impl Fn(Owner) -> bool,
     ) -> bool {
         if *spins < SPINS {
@@ -194,9 +198,9 @@ impl<'a> RobustLock<'a> {
             return true;
         }
         let slept = Instant::now();
-        futex::wait(self.0, marked, left.map_or(SLICE, |left| left.min(SLICE)));
+        futex::wait(self.0, marked, Some(left.map_or(SLICE, |left| left.min(SLICE))));
         if slept.elapsed() >= SLICE && is_dead(owner) {
-            self.take_from(owner, poisons);
+            self.take_from(owner);
         }
         true
     }
@@ -245,8 +249,9 @@ impl LockImpl for RobustMutex<'_> {
             Timeout::Infinite => None,
             Timeout::Val(duration) => Instant::now().checked_add(duration),
         };
+        // Behind these traits nobody can look at a mark.
         self.lock
-            .lock(self.me, deadline, true, &self.is_dead)
+            .lock(self.me, deadline, false, &self.is_dead)
             .map(|_| self.guard())
             .ok_or_else(|| "the lock is held by a living process".into())
     }
@@ -282,6 +287,20 @@ mod tests {
         assert!(lock.is_poisoned());
         lock.clear_poison();
         assert_eq!(lock.lock(owner(5), None, true, |_| false), Some(Acquired::Clean));
+    }
+
+    #[test]
+    fn only_an_owner_that_could_leave_something_half_changed_leaves_a_mark() {
+        let word = AtomicU32::new(0);
+        let lock = RobustLock::new(&word);
+        assert_eq!(lock.lock(owner(3), None, false, |_| false), Some(Acquired::Clean));
+        assert_eq!(lock.owner(), Some(owner(3)));
+        // One that poisons takes it from one that does not, and dies too.
+        assert_eq!(lock.lock(owner(4), None, true, |dead| dead == owner(3)), Some(Acquired::Clean));
+        assert!(lock.take_from(owner(4)) && lock.is_poisoned());
+        // The mark stays, whoever comes and dies.
+        assert_eq!(lock.lock(owner(5), None, false, |_| false), Some(Acquired::Poisoned));
+        assert!(lock.take_from(owner(5)) && lock.is_poisoned());
     }
 
     #[test]

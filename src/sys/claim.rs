@@ -36,7 +36,7 @@ impl Claim {
         check_name(name)?;
         let directory = directory();
         make_directory(&directory, for_others)?;
-        let lock_path = directory.join(format!("{name}.lock"));
+        let lock_path = lock_path(name);
         let socket_path = socket_path(name);
         is_left_behind(&socket_path)?;
         let exists = |pid: &str| {
@@ -80,6 +80,14 @@ impl Claim {
         Ok(Self { _file: file, lock_path, socket_path, is_successor })
     }
 
+    /// Claims a name that a dead broker has left; `None` if none has left anything. An error as of [`Claim::take`] if another one has it.
+    pub(crate) fn of_dead(name: &str) -> Result<Option<Self>> {
+        match found::look(&lock_path(name))? {
+            Some(_) => Self::take(name, false).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Whether a broker of this name has died and left its socket behind.
     pub(crate) fn is_successor(&self) -> bool {
         self.is_successor
@@ -97,6 +105,10 @@ impl Drop for Claim {
         let _ = fs::remove_file(&self.lock_path);
         HELD_HERE.lock().remove(&self.lock_path);
     }
+}
+
+fn lock_path(name: &str) -> PathBuf {
+    directory().join(format!("{name}.lock"))
 }
 
 /// Whether a socket of a broker is there. An error if it is something else.

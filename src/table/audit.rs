@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::counting::Counting;
 use super::refs::Refs;
-use super::{names, sessions, tickets};
+use super::{channels, names, sessions, tickets};
 use crate::region::{ObjectId, Region, SessionIndex, SlotIndex};
 use crate::sync::atomic::{AtomicU32, Ordering};
 
@@ -21,9 +21,16 @@ pub(crate) struct Audited {
 
 /// Audits the given slots, as the broker, and checks each. `lane` is free.
 ///
-/// Order (R17, R18): read `refs`; see that no lane names the slot; count the stored references; swap `refs` from the value read. A count that is
+/// `channels` tells, when `refs` was read, the slots that may have one.
+///
+/// Order (R17, R18, R96): read `refs`; see that no lane names the slot; count the stored references; see again that no lane does; swap `refs` from the value read. A count that is
 /// equal is believed only if `refs` still has that value: a reference may have been stored in between.
-pub(crate) fn audit(region: &Region, slots: &[SlotIndex], lane: &AtomicU32) -> Audited {
+pub(crate) fn audit(
+    region: &Region,
+    slots: &[SlotIndex],
+    channels: impl FnOnce() -> Vec<SlotIndex>,
+    lane: &AtomicU32,
+) -> Audited {
     let counting = Counting::new(region, SessionIndex::BROKER);
     let mut audited = Audited::default();
     let before: Vec<(ObjectId, Refs)> = slots
@@ -34,8 +41,13 @@ pub(crate) fn audit(region: &Region, slots: &[SlotIndex], lane: &AtomicU32) -> A
             refs.is_live().then(|| Some((region.id_of(*slot)?, refs)))?
         })
         .collect();
-    let moving = slots_in_lanes(region);
-    let stored = stored_references(region);
+    if before.is_empty() {
+        return audited;
+    }
+    let mut moving = slots_in_lanes(region);
+    let stored = stored_references(region, &channels());
+    // One who takes from a channel moves no epoch before: it has its lane set, or it has taken its pin away.
+    moving.extend(slots_in_lanes(region));
     for (id, refs) in before {
         let Some(slot) = region.slot(id.slot()) else { continue };
         let counted = stored.get(&id).copied().unwrap_or(0);
@@ -62,10 +74,11 @@ pub(crate) fn audit(region: &Region, slots: &[SlotIndex], lane: &AtomicU32) -> A
 }
 
 /// How many references each object has that no process holds.
-pub(crate) fn stored_references(region: &Region) -> HashMap<ObjectId, u32> {
+pub(crate) fn stored_references(region: &Region, channels: &[SlotIndex]) -> HashMap<ObjectId, u32> {
     let mut stored = HashMap::new();
-    let references =
-        tickets::live(region).map(|ticket| ticket.object).chain(names::all(region).map(|name| name.object));
+    let tickets = tickets::live(region).map(|ticket| ticket.object);
+    let names = names::all(region).map(|name| name.object);
+    let references = tickets.chain(names).chain(channels::held(region, channels));
     for object in references {
         *stored.entry(object).or_default() += 1;
     }

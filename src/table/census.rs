@@ -1,5 +1,6 @@
 //! Who holds what: an exact account, read by any process without stopping another.
 
+use super::channels;
 use super::counting::{self, SessionState};
 use super::refs::{Refs, State};
 use super::sessions::{self, SessionRecord};
@@ -20,6 +21,8 @@ pub(crate) struct ObjectRecord {
     pub(crate) len: u64,
     pub(crate) sealed: bool,
     pub(crate) pins: u32,
+    /// Of a channel: how many objects are in it, and how many there is room for.
+    pub(crate) fill: Option<(u64, u64)>,
     pub(crate) holders: Vec<Holding>,
 }
 
@@ -87,6 +90,7 @@ fn read(region: &Region, index: SlotIndex, attached: &[SessionRecord]) -> Option
         len: slot.len.load(Ordering::Relaxed),
         sealed: slot.flags.load(Ordering::Relaxed) & SEALED != 0,
         pins: refs.pins(),
+        fill: channels::words(region, index).map(|words| (words.ring().len() as u64, words.entries.len() as u64)),
         holders,
     };
     // Whoever reads without a hold may have read parts of two.
@@ -96,7 +100,7 @@ fn read(region: &Region, index: SlotIndex, attached: &[SessionRecord]) -> Option
 /// What is wrong in a region, in words. Living processes may be in the middle of something: what is told twice in a row is damage.
 pub(crate) fn findings(region: &Region, broker_is_alive: bool) -> Vec<String> {
     let mut found = Vec::new();
-    let stored = super::audit::stored_references(region);
+    let stored = super::audit::stored_references(region, &channels::all(region));
     let moving = super::audit::slots_in_lanes(region);
     let attached: Vec<SessionRecord> = sessions::attached(region).collect();
     let mut extents = Vec::new();
@@ -139,7 +143,10 @@ pub(crate) fn findings(region: &Region, broker_is_alive: bool) -> Vec<String> {
                 }
                 let references = stored.get(&id).copied().unwrap_or(0);
                 if references != refs.pins() && !moving.contains(&index) {
-                    found.push(format!("object {id}: {} pins, but {references} tickets and names", refs.pins()));
+                    found.push(format!(
+                        "object {id}: {} pins, but {references} tickets, names and entries of channels",
+                        refs.pins()
+                    ));
                 }
                 if counted == 0 && refs.pins() == 0 {
                     found.push(format!("object {id}: alive, but nobody holds it"));
@@ -165,7 +172,7 @@ pub(crate) fn findings(region: &Region, broker_is_alive: bool) -> Vec<String> {
             !Refs(slot.refs.load(Ordering::Acquire)).is_live() || region.id_of(object.slot()) != Some(**object)
         })
     }) {
-        found.push(format!("a ticket or name refers to object {object}, which is gone"));
+        found.push(format!("a ticket, name or channel refers to object {object}, which is gone"));
     }
     for name in super::names::all(region) {
         if super::names::find(region, &name.name).is_none_or(|found| found.object != name.object) {

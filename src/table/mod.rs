@@ -1,13 +1,16 @@
 //! The tables of the region and the protocol by which they are counted: who holds what, and when an object is dead.
 //!
 //! The protocol in words is `docs/protocol.md`. [`refs`] packs the word, [`counting`] has the steps, [`tickets`] and
-//! [`names`] are the two places that store references, [`audit`] puts pins right, [`census`] tells what is there, [`words`] what a slot says of its object.
+//! [`names`] are two of the places that store references, [`ring`] and [`seats`] are the words of a channel, [`channels`] what is done with them, [`audit`] puts pins right, [`census`] tells what is there, [`words`] what a slot says of its object.
 
 pub(crate) mod audit;
 pub(crate) mod census;
+pub(crate) mod channels;
 pub(crate) mod counting;
 pub(crate) mod names;
 pub(crate) mod refs;
+pub(crate) mod ring;
+pub(crate) mod seats;
 pub(crate) mod sessions;
 pub(crate) mod tickets;
 pub(crate) mod types;
@@ -61,9 +64,12 @@ impl Counts for Region {
     }
 }
 
-// Of `counting`, whose source `tests/interleavings` compiles with other atomics.
+// Of sources that `tests/interleavings` compiles with other atomics.
 #[cfg(test)]
 mod tests {
+    mod ring;
+    mod seats;
+
     use super::counting::{
         LIFTED, PROXIES, PROXY, READER, SATURATED, is_consistent, lift, proxies, readers, release, retain, settle,
     };

@@ -1,5 +1,9 @@
 //! A broker in a process of its own, which can be killed and started again, and of which nothing is left in the end, also when the test fails.
 
+use std::fs;
+use std::path::Path;
+use std::sync::Once;
+
 use sharehold::{Backing, Broker, BrokerBuilder, Manager};
 
 use super::{Actor, listen, say};
@@ -13,6 +17,8 @@ pub struct Served {
 impl Served {
     /// The role "serve" of the test binary gets the name and the backing, and says "serving".
     pub fn start(what: &str, backing: &'static str) -> Self {
+        static CLEARED: Once = Once::new();
+        CLEARED.call_once(clear_rests);
         let mut served = Self { name: format!("{what}-{backing}-{}", std::process::id()), backing, broker: None };
         served.serve(backing);
         served
@@ -75,9 +81,30 @@ impl Drop for Served {
             Some(broker) if in_order => broker.end(),
             broker => {
                 drop(broker);
-                // The next broker of the name removes what this one has left.
-                drop(Broker::builder().name(&self.name).capacity(1 << 20).fresh().spawn());
+                clear(&self.name);
             }
+        }
+    }
+}
+
+/// Removes what a dead broker has left, as the next one of its name does. Does nothing to one that lives.
+fn clear(name: &str) {
+    drop(Broker::builder().name(name).capacity(1 << 20).fresh().spawn());
+}
+
+/// Removes what runs of tests have left that were killed: of the brokers of [`Served`], and of those without a name.
+fn clear_rests() {
+    let segments = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+    let prefix = format!("sharehold-{}-", rustix::process::geteuid().as_raw());
+    let segments = segments.filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix(&prefix)?.to_owned()));
+    for name in sharehold::brokers().into_iter().chain(segments) {
+        let parts: Vec<&str> = name.rsplit('-').collect();
+        let starter = match parts[..] {
+            [pid, "memfd" | "segment", ..] | [_, pid, "auto"] => pid.parse::<u32>().ok(),
+            _ => None,
+        };
+        if starter.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            clear(&name);
         }
     }
 }

@@ -57,6 +57,9 @@ macro_rules! atomic {
                 failure: Ordering,
             ) -> Result<$word, $word> {
                 let flaw = Flaw::LooseSwaps;
+                // Only the wake of an event counts up by a swap.
+                let counts = Flaw::WakesUncounted.is_planted() && next == now.wrapping_add(1);
+                let next = if counts { now - 1 } else { next };
                 self.turn.begin();
                 self.word.compare_exchange(now, next, unless(flaw, success), unless(flaw, failure))
             }
@@ -78,6 +81,11 @@ impl AtomicU32 {
     pub(crate) fn swap(&self, value: u32, ordering: Ordering) -> u32 {
         self.turn.begin();
         self.word.swap(value, unless(Flaw::LooseSwaps, ordering))
+    }
+
+    pub(crate) fn fetch_or(&self, value: u32, ordering: Ordering) -> u32 {
+        self.turn.begin();
+        self.word.fetch_or(value, ordering)
     }
 }
 

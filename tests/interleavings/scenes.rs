@@ -214,7 +214,7 @@ pub(crate) fn sweep_against_last_drop() {
 }
 
 #[expect(clippy::expect_used, reason = "a test that can't go on fails")]
-fn join(thread: thread::JoinHandle<()>) {
+pub(crate) fn join(thread: thread::JoinHandle<()>) {
     thread.join().expect("a thread that panics ends the scene");
 }
 

@@ -1,4 +1,4 @@
-//! Audit: are there as many pins as live tickets and names? It corrects what a crash has left.
+//! Audit: are there as many pins as live tickets, names and entries of the channel? It corrects what a crash has left.
 
 use crate::broker::{Finish, Take, finish};
 use crate::mutation::Mutation;
@@ -12,6 +12,10 @@ pub(crate) enum Step {
     Ticket,
     /// The ticket is live: of which object?
     Object,
+    /// An entry of the channel.
+    Place,
+    /// A second look at the lanes.
+    LaneAgain,
     Swap,
     /// The slot was dead and nobody announces it any more: is it still dead?
     Dead,
@@ -22,14 +26,14 @@ pub(crate) fn step(turn: &mut Turn, step: Step) -> &'static str {
     let cursor = usize::from(turn.world.desk.cursor);
     match step {
         Step::Read => read(turn),
-        Step::Lane => {
+        Step::Lane | Step::LaneAgain => {
             let lane = turn.world.lanes[cursor / THREADS][cursor % THREADS];
             if lane == turn.me().id.slot + 1 {
                 // The slot stays due.
                 turn.rest(Point::Idle);
                 return "audit: announced, later";
             }
-            next_lane(turn, cursor + 1);
+            next_lane(turn, step, cursor + 1);
             "audit: read a lane"
         }
         Step::Ticket => {
@@ -47,6 +51,12 @@ pub(crate) fn step(turn: &mut Turn, step: Step) -> &'static str {
             }
             next_ticket(turn);
             "audit: read its object"
+        }
+        Step::Place => {
+            let id = turn.me().id;
+            turn.me().scratch += u8::from(turn.world.ring.places[cursor].object == id);
+            next_place(turn, cursor + 1);
+            "audit: read an entry"
         }
         Step::Swap => swap(turn),
         Step::Dead => {
@@ -73,7 +83,7 @@ fn read(turn: &mut Turn) -> &'static str {
     if follows {
         turn.me().id.generation = turn.slot().generation;
         turn.me().snap = refs;
-        next_lane(turn, 0);
+        next_lane(turn, Step::Lane, 0);
     } else {
         settled(turn);
         turn.rest(Point::Idle);
@@ -81,7 +91,8 @@ fn read(turn: &mut Turn) -> &'static str {
     "audit: read refs"
 }
 
-fn next_lane(turn: &mut Turn, from: usize) {
+/// `step` is the first look at the lanes, or the second.
+fn next_lane(turn: &mut Turn, step: Step, from: usize) {
     let clients = usize::from(turn.scene.numbers) * THREADS;
     let threads = usize::from(turn.scene.lanes);
     // The broker has further threads only where it hosts objects.
@@ -93,9 +104,12 @@ fn next_lane(turn: &mut Turn, from: usize) {
         && !turn.has(Mutation::AuditIgnoresLanes)
     {
         turn.world.desk.cursor = lane as u8;
-        return turn.go(Point::Audit(Step::Lane));
+        return turn.go(Point::Audit(step));
     }
     turn.world.desk.cursor = 0;
+    if step == Step::LaneAgain {
+        return turn.go(Point::Audit(Step::Swap));
+    }
     if turn.me().snap.state == State::Live {
         turn.go(Point::Audit(Step::Ticket));
     } else {
@@ -116,7 +130,21 @@ fn next_ticket(turn: &mut Turn) {
     if turn.world.name == id {
         turn.me().scratch += 1;
     }
-    turn.go(Point::Audit(Step::Swap));
+    next_place(turn, 0);
+}
+
+fn next_place(turn: &mut Turn, entry: usize) {
+    if entry < usize::from(turn.scene.capacity) {
+        turn.world.desk.cursor = entry as u8;
+        return turn.go(Point::Audit(Step::Place));
+    }
+    turn.world.desk.cursor = 0;
+    // Those who take from elsewhere have moved the epoch.
+    if turn.scene.capacity == 0 || turn.has(Mutation::AuditLooksOnce) {
+        turn.go(Point::Audit(Step::Swap));
+    } else {
+        next_lane(turn, Step::LaneAgain, 0);
+    }
 }
 
 fn swap(turn: &mut Turn) -> &'static str {

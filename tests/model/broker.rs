@@ -2,6 +2,7 @@
 
 use crate::audit;
 use crate::call;
+use crate::channel;
 use crate::create;
 use crate::fork;
 use crate::hosting::objects;
@@ -10,7 +11,7 @@ use crate::name;
 use crate::process::{Op, Point, Turn};
 use crate::sweep;
 use crate::ticket::Expire;
-use crate::world::{CLIENTS, Entry, Fault, Id, Post, Session, State, TICKETS, World};
+use crate::world::{Actor, CLIENTS, Entry, Fault, Id, Post, Ring, Session, State, TICKETS, World};
 
 /// What an idle broker can turn to. It does one thing at a time; the order is anybody's guess.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,8 @@ pub(crate) enum Choice {
     Cancel(u8),
     /// The contents of a dead object are dropped. (In truth by a thread of its own.)
     Bury(u8),
+    /// A dead channel is emptied.
+    Empty(u8),
 }
 
 impl Choice {
@@ -89,6 +92,7 @@ pub(crate) fn choices(turn: &Turn) -> Vec<Choice> {
     }
     list.extend(call::unclaimed(turn).map(Choice::Cancel));
     list.extend(objects(turn.world.hosting.droppable()).map(Choice::Bury));
+    list.extend(objects(desk.emptying).map(Choice::Empty));
     list
 }
 
@@ -139,6 +143,10 @@ pub(crate) fn begin(turn: &mut Turn, choice: Choice) -> &'static str {
             turn.world.hosting.whole &= !(1 << slot);
             turn.world.desk.subject = slot;
             bury(turn)
+        }
+        Choice::Empty(slot) => {
+            turn.world.desk.subject = slot;
+            channel::empty(turn, channel::Empty::Next)
         }
         Choice::Withdraw(slot) => {
             turn.world.budget.withdrawals -= 1;
@@ -321,6 +329,12 @@ pub(crate) enum Finish {
 /// The end of the dead slot in hand.
 pub(crate) fn finish(turn: &mut Turn, step: Finish) -> &'static str {
     match step {
+        Finish::Memory if is_full_channel(turn) => {
+            let Actor { id, after, .. } = *turn.me();
+            turn.world.desk.emptying |= 1 << id.slot;
+            turn.rest(after);
+            "finish: a channel is to be emptied first"
+        }
         Finish::Memory => {
             to_heap(turn);
             turn.go(Point::Finish(Finish::Refs));
@@ -358,7 +372,16 @@ pub(crate) fn bury(turn: &mut Turn) -> &'static str {
     "bury: uncount"
 }
 
+fn is_full_channel(turn: &mut Turn) -> bool {
+    let is_channel = turn.scene.channel == Some(turn.me().id.slot);
+    let is_full = turn.world.ring.places.iter().any(|place| place.object.is_some());
+    is_channel && is_full && !turn.has(Mutation::FreesFull)
+}
+
 fn to_heap(turn: &mut Turn) {
+    if turn.scene.channel == Some(turn.me().id.slot) {
+        turn.world.ring = Ring::default();
+    }
     let extent = turn.slot().extent;
     if turn.world.desk.heap & 1 << extent != 0 {
         turn.fail(Fault::FreedTwice);

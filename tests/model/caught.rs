@@ -5,6 +5,7 @@ use crate::lock::Locking;
 use crate::mutation::Mutation;
 use crate::protocol::Protocol;
 use crate::scenes;
+use crate::seats::Seats;
 use crate::slab::Slabs;
 
 const LIMIT: usize = 3_000_000;
@@ -106,12 +107,23 @@ caught! {
     use_after_free_when_takers_do_not_see_a_fork: TakersIgnoreForks in FORK_TAKES,
     leak_when_a_cell_that_is_put_back_is_not_checked: SettledUnchecked in FORK_LAST,
     use_after_free_when_an_unclaimed_session_is_ended: UnclaimedEnded in FORK,
+    stuck_receiver_when_the_tail_is_moved_on_first: TailBeforeFill in CHANNEL,
+    too_few_pins_when_stored_before_the_pin: StoredBeforePin in CHANNEL,
+    leak_when_a_sender_gives_its_count_back_late: SenderUncountsLate in CHANNEL,
+    use_after_free_when_a_receiver_counts_late: ReceiverCountsLate in CHANNEL_RECEIVERS,
+    two_owners_when_any_entry_is_taken: TakesAny in CHANNEL_RECEIVERS,
+    too_few_pins_when_unpinned_before_the_entry_is_taken: UnpinBeforeTake in CHANNEL,
+    too_few_pins_when_an_audit_looks_at_lanes_once: AuditLooksOnce in CHANNEL_AUDIT,
+    leak_when_a_channel_is_freed_full: FreesFull in CHANNEL_DEATH,
 }
 
 caught_locking! {
     two_writers_when_a_session_number_keeps_its_generation: SameSessionGeneration in WRITER_NUMBER,
     reader_beside_writer_when_it_looks_before_it_announces: ReaderLooksFirst in ARRAY,
     writer_beside_reader_when_it_looks_before_it_locks: WriterLooksFirst in ARRAY,
+    mark_without_a_writer_when_a_sealer_says_whole_late: SealerSaysWholeLate in SEAL,
+    torn_array_when_what_a_sealer_said_stays_in_the_lock: WholeStays in SEAL,
+    writer_of_what_is_sealed_when_sealed_without_the_lock: SealsUnlocked in SEAL,
     torn_value_when_flipped_before_filled: FlipsBeforeFill in VALUE,
     torn_value_when_seq_is_read_once: ReadsSeqOnce in VALUE,
 }
@@ -130,4 +142,20 @@ caught_in_slabs! {
     slot_in_two_hands_when_the_lost_are_announced: LostTakesAnnounced in SLAB_HOME,
     lost_slot_when_the_stack_of_the_dead_stays_open: StaysOpen in SLAB_HOME,
     slot_in_two_hands_when_a_sweep_frees_what_another_owns: SweepFreesForeign in SLAB_HOME,
+}
+
+macro_rules! caught_seats {
+    ($($name:ident: $flaw:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            let flaw = Mutation::$flaw;
+            is_caught(&Seats { flaw: Some(flaw), ..scenes::SEATS }, flaw);
+        })*
+    };
+}
+
+caught_seats! {
+    one_that_is_there_is_gone_when_an_opener_keeps_the_epoch: OpenerKeepsEpoch,
+    one_that_is_there_is_gone_when_written_over_any_state: SettlesAnyState,
+    nobody_says_that_all_are_gone_when_a_sweep_settles_nothing: SweepSettlesNothing,
 }

@@ -1,4 +1,4 @@
-//! Write and read guards of an array; set and get of a value.
+//! Write and read guards of an array, and its seal; set and get of a value.
 
 use crate::lock::{Actor, CLIENTS, Lock, Locking, World};
 use crate::mutation::Mutation;
@@ -8,6 +8,7 @@ use crate::mutation::Mutation;
 pub(crate) enum Op {
     Write,
     Read,
+    Seal,
     Set,
     Get,
 }
@@ -21,6 +22,9 @@ pub(crate) enum Point {
     Lock,
     Owner,
     Steal,
+    /// The lock says only now that its owner leaves all whole.
+    SayWhole,
+    Seal,
     /// A writer waits for the readers, session by session.
     Rows,
     First,
@@ -59,7 +63,8 @@ pub(crate) fn begin(world: &mut World, client: usize, model: &Locking) {
     let point = match model.programs[client].get(usize::from(op)) {
         None => Point::End,
         Some(Op::Write) if late => Point::Rows,
-        Some(Op::Write | Op::Set) => Point::Lock,
+        Some(Op::Seal) if model.flaw == Some(Mutation::SealsUnlocked) => Point::Seal,
+        Some(Op::Write | Op::Set | Op::Seal) => Point::Lock,
         Some(Op::Read) => first_of_read(model),
         Some(Op::Get) => Point::Seq,
     };
@@ -89,11 +94,13 @@ pub(crate) fn step(world: &mut World, client: usize, model: &Locking) -> Option<
         Point::Rows => turn.rows()?,
         Point::First | Point::Second => turn.fill(),
         Point::Flip => turn.flip(),
-        Point::Unlock => {
-            turn.world.lock = Lock::default();
-            turn.next();
-            "write: unlock"
+        Point::SayWhole => {
+            turn.world.lock.whole = true;
+            turn.me().point = Point::Seal;
+            "seal: say that all is whole"
         }
+        Point::Seal => turn.seal(),
+        Point::Unlock => turn.unlock(),
         Point::Announce | Point::Look | Point::Retreat | Point::Wait => turn.enter()?,
         Point::ReadFirst | Point::ReadSecond | Point::Leave => turn.read(),
         Point::Seq | Point::CopyFirst | Point::CopySecond | Point::SeqAgain => turn.get(),
@@ -110,9 +117,13 @@ impl Turn<'_> {
         self.model.flaw == Some(mutation)
     }
 
-    fn is_value(&mut self) -> bool {
+    fn op(&mut self) -> Op {
         let op = usize::from(self.me().op);
-        matches!(self.model.programs[self.client][op], Op::Set | Op::Get)
+        self.model.programs[self.client][op]
+    }
+
+    fn is_value(&mut self) -> bool {
+        matches!(self.op(), Op::Set | Op::Get)
     }
 
     fn next(&mut self) {
@@ -123,7 +134,7 @@ impl Turn<'_> {
     fn lock(&mut self) -> (&'static str, bool) {
         let found = self.world.lock;
         let Some(owner) = found.owner else {
-            self.acquire(found.poisoned);
+            self.acquire(found);
             return ("lock: take it", true);
         };
         self.me().found = found;
@@ -146,20 +157,45 @@ impl Turn<'_> {
     fn steal(&mut self) -> &'static str {
         let found = std::mem::take(&mut self.me().found);
         if self.world.lock == found {
-            self.acquire(true);
+            self.acquire(found.given_on());
             return "lock: take it from the dead";
         }
         self.me().point = Point::Lock;
         "lock: it has changed"
     }
 
-    fn acquire(&mut self, poisoned: bool) {
-        self.world.lock = Lock { owner: self.me().session, poisoned };
+    fn acquire(&mut self, found: Lock) {
+        let seals = self.op() == Op::Seal;
+        let late = seals && self.has(Mutation::SealerSaysWholeLate);
+        let kept = self.has(Mutation::WholeStays) && self.world.lock.whole;
+        let whole = kept || self.op() != Op::Write && !late;
+        self.world.lock = Lock { owner: self.me().session, poisoned: found.poisoned, whole };
         self.me().point = match self.is_value() {
             true if self.has(Mutation::FlipsBeforeFill) => Point::Flip,
+            false if late => Point::SayWhole,
+            false if seals => Point::Seal,
+            false if self.world.sealed => Point::Unlock,
             false if !self.has(Mutation::WriterLooksFirst) => Point::Rows,
             _ => Point::First,
         };
+    }
+
+    fn seal(&mut self) -> &'static str {
+        self.world.sealed |= !self.world.lock.poisoned;
+        if self.has(Mutation::SealsUnlocked) {
+            self.next();
+        } else {
+            self.me().point = Point::Unlock;
+        }
+        "seal: if there is no mark"
+    }
+
+    /// Whoever has written all of it has cleared the mark.
+    fn unlock(&mut self) -> &'static str {
+        let wrote = self.op() != Op::Seal && !self.world.sealed;
+        self.world.lock = Lock { poisoned: self.world.lock.poisoned && !wrote, ..Lock::default() };
+        self.next();
+        "unlock"
     }
 
     fn rows(&mut self) -> Option<&'static str> {
@@ -205,7 +241,7 @@ impl Turn<'_> {
 
     fn enter(&mut self) -> Option<&'static str> {
         let early = self.has(Mutation::ReaderLooksFirst);
-        let Lock { owner, poisoned } = self.world.lock;
+        let Lock { owner, poisoned, .. } = self.world.lock;
         Some(match self.me().point {
             Point::Announce => {
                 *self.readers() += 1;

@@ -65,6 +65,13 @@ holds! {
     fork_threads: FORK_THREADS,
     fork_last: FORK_LAST,
     fork_takes: FORK_TAKES,
+    channel: CHANNEL,
+    channel_full: CHANNEL_FULL,
+    channel_receivers: CHANNEL_RECEIVERS,
+    channel_back: CHANNEL_BACK,
+    channel_audit: CHANNEL_AUDIT,
+    channel_death: CHANNEL_DEATH,
+    channel_ticket: CHANNEL_TICKET,
 }
 
 #[test]
@@ -93,8 +100,18 @@ fn array() {
 }
 
 #[test]
+fn seal() {
+    holds(&scenes::SEAL);
+}
+
+#[test]
 fn value() {
     holds(&scenes::VALUE);
+}
+
+#[test]
+fn seats() {
+    holds(&scenes::SEATS);
 }
 
 #[test]

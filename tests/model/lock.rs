@@ -13,6 +13,15 @@ const NAMES: [&str; CLIENTS] = ["A", "B", "C"];
 pub(crate) struct Lock {
     pub(crate) owner: Option<Owner>,
     pub(crate) poisoned: bool,
+    /// The owner changes nothing, or leaves it whole at each step.
+    pub(crate) whole: bool,
+}
+
+impl Lock {
+    /// After the death of its owner.
+    pub(crate) fn given_on(self) -> Self {
+        Self { poisoned: self.poisoned || !self.whole, ..Self::default() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,7 +52,7 @@ impl Actor {
         session: None,
         op: 0,
         point: Point::End,
-        found: Lock { owner: None, poisoned: false },
+        found: Lock { owner: None, poisoned: false, whole: false },
         cursor: 0,
         seq: 0,
         first: 0,
@@ -70,8 +79,11 @@ pub(crate) struct World {
     /// An array has one copy, a value two; two words each.
     pub(crate) copies: [[u8; 2]; 2],
     pub(crate) actors: [Actor; CLIENTS],
+    pub(crate) sealed: bool,
     pub(crate) desk: Desk,
     pub(crate) kills: u8,
+    /// A writer of an array died while it had the lock.
+    pub(crate) harmed: bool,
     pub(crate) torn: bool,
 }
 
@@ -121,7 +133,7 @@ impl Locking {
             }),
             Desk::Lock(session) => step("sweep: give the lock on", &|world| {
                 if world.lock.owner.is_some_and(|owner| owner.session == session) {
-                    world.lock = Lock { owner: None, poisoned: true };
+                    world.lock = world.lock.given_on();
                 }
                 world.desk = Desk::Number(session);
             }),
@@ -162,7 +174,9 @@ impl Locking {
         for (client, actor) in world.actors.iter().enumerate() {
             if actor.alive && actor.point != Point::End {
                 kill(NAMES[client], &|world| {
-                    let session = world.actors[client].session;
+                    let (session, op) = (world.actors[client].session, world.actors[client].op);
+                    let writes = self.programs[client].get(usize::from(op)) == Some(&Op::Write);
+                    world.harmed |= writes && session.is_some() && world.lock.owner == session;
                     world.actors[client] = Actor { session, alive: false, ..Actor::NEW };
                 });
             }
@@ -184,8 +198,10 @@ impl Model for Locking {
             seq: 0,
             copies: [[0; 2]; 2],
             actors: [Actor::NEW; CLIENTS],
+            sealed: false,
             desk: Desk::Idle,
             kills: self.kills,
+            harmed: false,
             torn: false,
         };
         for client in 0..CLIENTS {
@@ -218,8 +234,14 @@ impl Model for Locking {
         if world.torn {
             return Some("a reader saw halves of two writes");
         }
+        if world.lock.poisoned && !world.harmed {
+            return Some("a mark although no writer has died");
+        }
         let at = |test: fn(Point) -> bool| world.actors.iter().filter(|a| test(a.point)).count();
         let (writers, readers) = (at(Point::writes), at(Point::reads));
+        if writers > 0 && world.sealed {
+            return Some("a writer of what is sealed");
+        }
         (writers > 1 || writers == 1 && readers > 0).then_some("a writer that is not alone")
     }
 
@@ -236,7 +258,7 @@ impl Model for Locking {
     }
 
     fn describe(&self, world: &World) -> String {
-        let World { lock, readers, sessions, seq, copies, .. } = world;
-        format!("{lock:?} readers {readers:?} seq {seq} {copies:?} {sessions:?}")
+        let World { lock, readers, sessions, seq, copies, sealed, .. } = world;
+        format!("{lock:?} readers {readers:?} seq {seq} {copies:?} sealed {sealed} {sessions:?}")
     }
 }

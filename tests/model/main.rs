@@ -19,6 +19,8 @@
 //! store a reference in an object or take one out, and goes on when the client is killed. The other [collects](collect)
 //! cycles, once at any moment and once at the end; after that nothing that cannot be reached may be left.
 //!
+//! What is sent through a [channel] is held by its entry until somebody has taken it; who has its ends is a model of its own ([`seats`]).
+//!
 //! A client may [fork]: its row is copied while another thread of it goes on, and the child, which has all that both have at that moment, lives on the copy.
 //!
 //! [`slab`] is a smaller model of its own, too: slots that their owner makes anew.
@@ -40,6 +42,7 @@ mod audit;
 mod broker;
 mod call;
 mod caught;
+mod channel;
 mod check;
 mod collect;
 mod create;
@@ -57,6 +60,7 @@ mod protocol;
 mod restart;
 mod scene;
 mod scenes;
+mod seats;
 mod slab;
 mod slab_broker;
 mod sweep;

@@ -70,6 +70,12 @@ pub(crate) enum Mutation {
     FlipsBeforeFill,
     /// R21: a reader does not look at `seq` again.
     ReadsSeqOnce,
+    /// R50: a sealer says that all is whole after it has taken the lock.
+    SealerSaysWholeLate,
+    /// R50: what the owner before said stays in the lock.
+    WholeStays,
+    /// R51: an array is sealed without its lock.
+    SealsUnlocked,
     /// Redeem, step 3: a use is claimed from whatever ticket is in the entry.
     SerialIgnored,
     /// Dead session: the entries that it was building stay.
@@ -160,4 +166,26 @@ pub(crate) enum Mutation {
     StaysOpen,
     /// R76: what a lane of a dead session names is freed although another session owns it.
     SweepFreesForeign,
+    /// R90: a sender moves the tail on before it fills the entry.
+    TailBeforeFill,
+    /// R91: a sender fills the entry before it pins.
+    StoredBeforePin,
+    /// R92: a sender gives its count back after the entry is filled, without a check.
+    SenderUncountsLate,
+    /// R93: a receiver counts itself when it has taken the entry and its pin.
+    ReceiverCountsLate,
+    /// R94: a receiver empties the entry whatever is in it by then.
+    TakesAny,
+    /// R95: a receiver gives the pin back before it takes the entry.
+    UnpinBeforeTake,
+    /// R96: the audit does not look at the lanes again.
+    AuditLooksOnce,
+    /// R97: a dead channel is freed with what is in it.
+    FreesFull,
+    /// R98: one that opens an end leaves the state alone if it does not say that there are none.
+    OpenerKeepsEpoch,
+    /// R99: that there are none is written over any state.
+    SettlesAnyState,
+    /// Dead session: if it has no seat, nobody looks whether it was the last one.
+    SweepSettlesNothing,
 }

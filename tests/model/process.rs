@@ -3,6 +3,7 @@
 use crate::audit;
 use crate::broker;
 use crate::call;
+use crate::channel;
 use crate::check;
 use crate::collect;
 use crate::create;
@@ -74,6 +75,14 @@ pub(crate) enum Op {
     CollectAtLast,
     /// The first client forks, and the last one is the child.
     Fork,
+    /// Moves a proxy into the channel, if there is room or somebody makes some.
+    Send {
+        proxy: usize,
+    },
+    /// Takes one out, if there is one or somebody sends one.
+    Receive {
+        proxy: usize,
+    },
     /// The process ends.
     Exit,
 }
@@ -114,6 +123,9 @@ pub(crate) enum Point {
     Restart(restart::Step),
     Fork(fork::Step),
     Late(fork::Late),
+    Send(channel::Send),
+    Receive(channel::Receive),
+    Empty(channel::Empty),
     Exit,
 }
 
@@ -154,6 +166,9 @@ impl Turn<'_> {
             Point::Restart(step) => Some(restart::step(self, step)),
             Point::Fork(step) => fork::step(self, step),
             Point::Late(step) => Some(fork::late(self, step)),
+            Point::Send(step) => channel::send(self, step),
+            Point::Receive(step) => channel::receive(self, step),
+            Point::Empty(step) => Some(channel::empty(self, step)),
             Point::Exit => Some(self.exit()),
         }
     }
@@ -327,10 +342,15 @@ impl Turn<'_> {
                 Op::Put { .. } | Op::Pop { .. } => (Point::Next, Id::NONE),
                 Op::Serve { .. } => (Point::Call(call::Step::Await), Id::NONE),
                 Op::Collect => (Point::Collect(collect::Step::Begin), Id::NONE),
+                Op::Send { proxy } => (Point::Send(channel::Send::Tail), proxies[proxy]),
+                Op::Receive { .. } => (Point::Receive(channel::Receive::Head), Id::NONE),
                 Op::Exit => (Point::Exit, Id::NONE),
                 Op::CollectAtLast => (Point::Collect(collect::Step::AtLast), Id::NONE),
             };
-            let needs_proxy = matches!(op, Op::Publish { .. } | Op::Clone { .. } | Op::Drop { .. } | Op::Issue { .. });
+            let needs_proxy = matches!(
+                op,
+                Op::Publish { .. } | Op::Clone { .. } | Op::Drop { .. } | Op::Issue { .. } | Op::Send { .. }
+            );
             if point == Point::Next || (needs_proxy && !id.is_some()) {
                 self.me().op += 1;
                 continue;
@@ -353,11 +373,15 @@ impl Turn<'_> {
 
     /// Somebody may still send the message.
     pub(crate) fn is_expected(&self, message: usize) -> bool {
-        let actors = self.world.actors.iter().zip(self.scene.programs);
-        actors.into_iter().any(|(actor, program)| {
+        self.is_awaited(|op| matches!(op, Op::Issue { post, .. } | Op::Pop { post, .. } if *post == message))
+    }
+
+    /// Somebody else may still do that.
+    pub(crate) fn is_awaited(&self, what: impl Fn(&Op) -> bool) -> bool {
+        let actors = self.world.actors.iter().zip(self.scene.programs).enumerate();
+        actors.into_iter().any(|(number, (actor, program))| {
             let rest = program.get(usize::from(actor.op)..).unwrap_or_default();
-            let sends = |op: &Op| matches!(op, Op::Issue { post, .. } | Op::Pop { post, .. } if *post == message);
-            actor.alive && rest.iter().any(sends)
+            number != self.actor && actor.alive && rest.iter().any(&what)
         })
     }
 
@@ -399,6 +423,7 @@ impl Turn<'_> {
         let back = match op {
             Op::Look { .. } => Point::Look(name::Look::Read),
             Op::Serve { .. } => Point::Call(call::Step::Reply),
+            Op::Receive { .. } => Point::Receive(channel::Receive::Head),
             _ => Point::Next,
         };
         if self.uncount() {

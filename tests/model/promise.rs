@@ -1,6 +1,7 @@
 //! What the protocol promises: in every state, and once nothing has to happen any more.
 
 use crate::call;
+use crate::channel;
 use crate::hosting::objects;
 use crate::process::{Op, Point};
 use crate::scene::Scene;
@@ -39,9 +40,10 @@ fn holders(world: &World) -> Option<&'static str> {
 
 fn references(world: &World) -> Option<&'static str> {
     let tickets = world.tickets.iter().filter(|ticket| matches!(ticket.entry, Entry::Live(_)));
-    for id in tickets.map(|ticket| ticket.object).chain([world.name]).filter(|id| id.is_some()) {
+    let entries = world.ring.places.iter().map(|place| place.object);
+    for id in tickets.map(|ticket| ticket.object).chain([world.name]).chain(entries).filter(|id| id.is_some()) {
         if !world.is_live(id) {
-            return Some("a ticket or a name of an object that is not live");
+            return Some("a ticket, a name or an entry of an object that is not live");
         }
         if world.slots[usize::from(id.slot)].refs.pins < world.stored(id) {
             return Some("fewer pins than references");
@@ -109,7 +111,7 @@ pub(crate) fn unfinished(world: &World, scene: &Scene) -> Option<&'static str> {
             return Some("a client that cannot go on");
         }
     }
-    if world.actors[BROKER].point != Point::Idle || world.desk.due != 0 || world.returned != 0 {
+    if world.actors[BROKER].point != Point::Idle || world.desk.due | world.desk.emptying != 0 || world.returned != 0 {
         return Some("a broker that cannot go on");
     }
     if world.lanes.as_flattened().iter().any(|lane| *lane != 0) {
@@ -123,6 +125,9 @@ pub(crate) fn unfinished(world: &World, scene: &Scene) -> Option<&'static str> {
     }
     if world.sessions.contains(&Session::Dead) {
         return Some("a dead session that stays");
+    }
+    if scene.capacity != 0 && channel::is_stuck(world, scene.capacity) {
+        return Some("an entry behind one that nobody fills");
     }
     counts(world, scene)
         .or_else(|| (0..scene.slots).find_map(|slot| at_rest(world, scene, slot)))

@@ -33,6 +33,12 @@ pub(crate) struct Scene {
     pub(crate) held: &'static [(usize, usize, u8)],
     pub(crate) sent: &'static [Sent],
     pub(crate) named: Option<u8>,
+    /// Entries of the channel; none is there with 0.
+    pub(crate) capacity: u8,
+    /// The slot of the channel, if it is an object.
+    pub(crate) channel: Option<u8>,
+    /// What is in it at the start.
+    pub(crate) queued: &'static [u8],
     /// The hosted objects, and which they hold.
     pub(crate) hosts: &'static [(u8, &'static [u8])],
     pub(crate) budget: Budget,
@@ -51,6 +57,9 @@ impl Scene {
         held: &[],
         sent: &[],
         named: None,
+        capacity: 0,
+        channel: None,
+        queued: &[],
         hosts: &[],
         budget: Budget { kills: 0, expiries: 0, withdrawals: 0 },
     };
@@ -85,6 +94,7 @@ impl Scene {
             lanes: Default::default(),
             tickets: Default::default(),
             name: Id::NONE,
+            ring: Ring::default(),
             sessions: Default::default(),
             returned: 0,
             payload: Default::default(),
@@ -119,6 +129,12 @@ impl Scene {
         }
         if let Some(slot) = self.named {
             world.name = object(&mut world, slot);
+            world.slots[usize::from(slot)].refs.pins += 1;
+        }
+        for &slot in self.queued {
+            let tail = usize::from(world.ring.tail);
+            world.ring.places[tail].object = object(&mut world, slot);
+            world.ring.tail += 1;
             world.slots[usize::from(slot)].refs.pins += 1;
         }
         for &(host, held) in self.hosts {

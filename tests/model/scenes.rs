@@ -3,10 +3,11 @@
 use crate::guard;
 use crate::lock::Locking;
 use crate::process::Op::{
-    self, Clone, Collect, CollectAtLast, Connect, Create, Drop, Exit, Fork, Issue, Look, Pop, Publish, Put, Redeem,
-    Remove, Serve, Upgrade,
+    self, Clone, Collect, CollectAtLast, Connect, Create, Drop, Exit, Fork, Issue, Look, Pop, Publish, Put, Receive,
+    Redeem, Remove, Send, Serve, Upgrade,
 };
 use crate::scene::{Scene, Sent};
+use crate::seats::Seats;
 use crate::slab::{Id, Op as SlabOp, Slabs};
 use crate::world::{BROKER_SESSION, Budget, NOBODY};
 
@@ -15,6 +16,9 @@ const DROP: Op = Drop { proxy: 0 };
 const LOOK: Op = Look { proxy: 0 };
 const ISSUE: Op = Issue { proxy: 0, ticket: 0, uses: 1, post: 0 };
 const REDEEM: Op = Redeem { post: 0, proxy: 0 };
+
+const SEND: Op = Send { proxy: 0 };
+const RECEIVE: Op = Receive { proxy: 0 };
 
 const fn kills(kills: u8) -> Budget {
     Budget { kills, ..Scene::PLAIN.budget }
@@ -189,6 +193,13 @@ pub(crate) const ARRAY: Locking = Locking {
     kills: 2,
     flaw: None,
 };
+
+/// Three come and go.
+pub(crate) const SEATS: Seats = Seats { kills: 2, flaw: None };
+
+/// One writes an array, one seals it, one reads it.
+pub(crate) const SEAL: Locking =
+    Locking { programs: [&[guard::Op::Write], &[guard::Op::Seal], &[guard::Op::Read]], ..ARRAY };
 
 /// Two writers and a reader of one value.
 pub(crate) const VALUE: Locking =
@@ -382,6 +393,69 @@ pub(crate) const FORK_TAKES: Scene = Scene {
     held: &[],
     sent: &[Sent { ticket: 0, slot: 0, uses: 1, post: 0 }],
     ..FORK_THREADS
+};
+
+/// Two send, each an object of its own, and one receives both.
+pub(crate) const CHANNEL: Scene = Scene {
+    programs: [&[SEND], &[SEND], &[RECEIVE, DROP, RECEIVE, DROP], &[]],
+    slots: 2,
+    held: &[(0, 0, 0), (1, 0, 1)],
+    capacity: 2,
+    budget: kills(1),
+    ..Scene::PLAIN
+};
+
+/// The same with room for one.
+pub(crate) const CHANNEL_FULL: Scene = Scene { capacity: 1, ..CHANNEL };
+
+/// One sends, two want it.
+pub(crate) const CHANNEL_RECEIVERS: Scene = Scene {
+    programs: [&[SEND], &[RECEIVE, DROP], &[RECEIVE, DROP], &[]],
+    held: &[(0, 0, 0)],
+    capacity: 2,
+    budget: kills(2),
+    ..Scene::PLAIN
+};
+
+/// An object is handed over and back while another holder lets go.
+pub(crate) const CHANNEL_BACK: Scene = Scene {
+    programs: [&[SEND, RECEIVE, DROP], &[RECEIVE, SEND], &[DROP], &[]],
+    held: &[(0, 0, 0), (2, 0, 0)],
+    capacity: 1,
+    budget: kills(1),
+    ..Scene::PLAIN
+};
+
+/// Two send the same object, one of them dies over it, and one receives meanwhile.
+pub(crate) const CHANNEL_AUDIT: Scene = Scene {
+    programs: [&[SEND], &[RECEIVE, DROP], &[SEND], &[]],
+    held: &[(0, 0, 0), (2, 0, 0)],
+    capacity: 2,
+    budget: kills(2),
+    ..Scene::PLAIN
+};
+
+/// A channel dies with what is in it, unless somebody takes it out before.
+pub(crate) const CHANNEL_DEATH: Scene = Scene {
+    programs: [&[Drop { proxy: 1 }], &[RECEIVE, Drop { proxy: 1 }, DROP], &[], &[]],
+    sessions: [0, 1, NOBODY],
+    numbers: 2,
+    slots: 2,
+    held: &[(0, 1, 1), (1, 1, 1)],
+    capacity: 2,
+    channel: Some(1),
+    queued: &[0],
+    budget: kills(3),
+    ..Scene::PLAIN
+};
+
+/// The sender dies over an object that is received, handed on and let go of.
+pub(crate) const CHANNEL_TICKET: Scene = Scene {
+    programs: [&[SEND], &[RECEIVE, ISSUE, DROP], &[REDEEM, DROP], &[]],
+    held: &[(0, 0, 0)],
+    capacity: 1,
+    budget: kills(1),
+    ..Scene::PLAIN
 };
 
 /// Another brings a slot back to its owner, who goes on creating; both or the broker may be killed, over each other's traces too.

@@ -7,6 +7,7 @@ use crate::process::Point;
 pub(crate) const SLOTS: usize = 3;
 pub(crate) const TICKETS: usize = 2;
 pub(crate) const POSTS: usize = 2;
+pub(crate) const ENTRIES: usize = 2;
 pub(crate) const PROXIES: usize = 3;
 /// Client threads, or further threads of the broker; its loop is the actor after them.
 pub(crate) const CLIENTS: usize = 3;
@@ -80,6 +81,20 @@ pub(crate) struct Ticket {
     pub(crate) object: Id,
 }
 
+/// An entry of the channel: round and object are one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    pub(crate) round: u8,
+    pub(crate) object: Id,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Ring {
+    pub(crate) places: [Place; ENTRIES],
+    pub(crate) tail: u8,
+    pub(crate) head: u8,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Session {
     #[default]
@@ -144,6 +159,8 @@ pub(crate) struct Desk {
     /// Bit by slot: what the lanes of the swept session named.
     pub(crate) noted: u8,
     pub(crate) cursor: u8,
+    /// Bit by slot: a dead channel that has yet to be emptied.
+    pub(crate) emptying: u8,
 }
 
 /// What may still go wrong by itself.
@@ -171,6 +188,7 @@ pub(crate) struct World {
     pub(crate) lanes: [[u8; THREADS]; SESSIONS],
     pub(crate) tickets: [Ticket; TICKETS],
     pub(crate) name: Id,
+    pub(crate) ring: Ring,
     pub(crate) sessions: [Session; SESSIONS],
     pub(crate) returned: u8,
     /// By extent: whose bytes are there.
@@ -205,11 +223,12 @@ impl World {
         slot.refs.state == State::Live && slot.generation == id.generation
     }
 
-    /// Live tickets and names that refer to the object.
+    /// Live tickets, names and entries of the channel that refer to the object.
     pub(crate) fn stored(&self, id: Id) -> u8 {
         let tickets =
             self.tickets.iter().filter(|ticket| matches!(ticket.entry, Entry::Live(_)) && ticket.object == id).count();
-        tickets as u8 + u8::from(self.name == id)
+        let entries = self.ring.places.iter().filter(|place| place.object == id).count();
+        (tickets + entries) as u8 + u8::from(self.name == id)
     }
 
     pub(crate) fn is_announced(&self, slot: u8) -> bool {

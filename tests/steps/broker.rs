@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use sharehold::{Array, Kind, Manager, Object, Proxy, TicketOptions, Value};
+use sharehold::{Array, Channel, Kind, List, Manager, Object, Proxy, TicketOptions, Value};
 
 use crate::client::{self, find};
 use crate::common::{Actor, eventually, listen, say};
@@ -59,6 +59,7 @@ pub(crate) const WORKS: &[Work] = &[
     Work { name: "free", before: "create", begin: Begin::Ask("drop"), thread: Thread::Loop },
     Work { name: "free of 8 KB", before: "create 8 KB", begin: Begin::Ask("drop"), thread: Thread::Loop },
     Work { name: "free of a hosted object", before: "host", begin: Begin::Ask("drop"), thread: Thread::Loop },
+    Work { name: "free of a channel", before: "channel", begin: Begin::Ask("drop"), thread: Thread::Loop },
     Work { name: "publish", before: "create", begin: Begin::Ask("publish"), thread: Thread::Loop },
     Work { name: "publish over", before: "publish", begin: Begin::Ask("publish over"), thread: Thread::Loop },
     Work { name: "unpublish", before: "publish", begin: Begin::Ask("unpublish"), thread: Thread::Loop },
@@ -78,6 +79,13 @@ pub(crate) const WORKS: &[Work] = &[
         begin: Begin::DeathAt("redeem the last use", 6),
         thread: Thread::Loop,
     },
+    Work { name: "sweep and audit after a send", before: "", begin: Begin::DeathAt("send", 3), thread: Thread::Loop },
+    Work {
+        name: "sweep and audit after a reception",
+        before: "",
+        begin: Begin::DeathAt("receive", 4),
+        thread: Thread::Loop,
+    },
     Work { name: "sweep after a last drop", before: "", begin: Begin::DeathAt("last drop", 3), thread: Thread::Loop },
     // Dead, and its generation written.
     Work {
@@ -95,6 +103,7 @@ pub(crate) const WORKS: &[Work] = &[
     },
     Work { name: "call with a snapshot", before: "host", begin: Begin::Ask("write"), thread: Thread::Call },
     Work { name: "creation with a snapshot", before: "host", begin: Begin::Ask("host"), thread: Thread::Call },
+    Work { name: "collect", before: "cycle", begin: Begin::Ask("collect"), thread: Thread::Call },
     Work { name: "adoption", before: "lock", begin: Begin::Succession, thread: Thread::Loop },
 ];
 
@@ -142,6 +151,13 @@ fn perform(
             held.push(untyped(manager.array(&canaries(len))?)?);
         }
         "create 8 KB" => held.push(untyped(manager.array(&canaries(1024))?)?),
+        "channel" => {
+            let channel: Channel<Array<u64>> = manager.channel(2)?;
+            let sender = channel.sender()?;
+            sender.send(board.clone())?;
+            sender.send(manager.array(&canaries(20))?)?;
+            held.push(manager.redeem(&channel.ticket()?)?);
+        }
         "host" => notes.push(NoteProxy::new(manager, "first".into())?),
         // A method of the broker has a lock when it dies.
         "lock" => {
@@ -164,6 +180,12 @@ fn perform(
             notes.clear();
             manager.stats()?;
         }
+        "cycle" => {
+            let (first, second) = (List::new(manager)?, List::new(manager)?);
+            first.push(second.clone())?;
+            second.push(first.clone())?;
+        }
+        "collect" => assert_eq!(manager.collect()?, 2, "both lists of a cycle"),
         "publish" => manager.publish("extra", board)?,
         "publish over" => manager.publish_over("extra", &manager.array(&canaries(10))?)?,
         "unpublish" => manager.unpublish("extra")?,
@@ -180,6 +202,8 @@ fn perform(
         "tidy" => {
             for object in held.drain(..) {
                 match object.kind()? {
+                    // What is in it goes with it.
+                    Kind::Channel => {}
                     Kind::Array => whole(&object.downcast::<Array<u64>>()?.read()?),
                     _ => assert_eq!(object.downcast::<Value<u8>>()?.get()?, 7),
                 }
@@ -204,6 +228,8 @@ pub(crate) fn hold(broker: &str) {
     let blackboard: Array<u64> = manager.lookup("blackboard").expect("published");
     let counter: Value<[u64; 8]> = manager.lookup("counter").expect("published");
     let _held = (board.clone(), board.clone(), manager.array(&canaries(30)).expect("room"));
+    let belt: Channel<Array<u64>> = manager.lookup("belt").expect("published");
+    let _ends = (belt.sender().expect("free"), belt.receiver().expect("free"));
     let _large = manager.array(&canaries(1024)).expect("room");
     let _note = NoteProxy::new(&manager, "held".into()).expect("created");
     let _reads = board.read().expect("nobody writes");
@@ -236,7 +262,7 @@ pub(crate) fn kill_at_every_step(work: &str, backing: &'static str) {
     let _core = Core::take();
     let mut scene = Scene::new(backing, which);
     let mut report = Report::new(&format!("{} ({backing})", work.name));
-    let mut point = 0;
+    let mut point = which.first;
     loop {
         let mut place = Place { what: work.name, point, walked: Walked::default(), address: 0 };
         let Some((walked, next)) = scene.kill_at(work, &mut place) else {
@@ -245,7 +271,7 @@ pub(crate) fn kill_at_every_step(work: &str, backing: &'static str) {
         };
         report.add(walked, next);
         match walked {
-            Some(walked) if walked.reached => point += 1,
+            Some(walked) if walked.reached => point += which.every,
             // Not if a ticket has ended before the broker was stopped.
             Some(_) if !matches!(work.begin, Begin::Time) => break,
             Some(walked) if walked.changes > 0 => break,
@@ -340,8 +366,8 @@ impl Scene {
                 let prepared = (operation.prepare)(&self.fixture);
                 let (actor, mut tracee) = client::start(&self.fixture, operation, &prepared);
                 let others = [self.fixture.served.broker().pid()];
-                let (view, which) = (&mut self.view, self.which);
-                Walk { tracee: &mut tracee, view, others: &others, which }.until_change(*changes);
+                let (view, points) = (&mut self.view, self.which.points);
+                Walk { tracee: &mut tracee, view, others: &others, points }.until_change(*changes);
                 return Other { actor: Some(actor), tracee: Some(tracee), prepared };
             }
             _ => return Other::default(),
@@ -405,7 +431,7 @@ impl Scene {
         let others: Vec<u32> = other.actor.iter().map(Actor::pid).chain([self.worker.pid()]).collect();
         let pid = self.fixture.served.broker().pid();
         let (manager, worker) = (&self.fixture.manager, &self.worker);
-        let mut walk = Walk { tracee: broker, view: &mut self.view, others: &others, which: self.which };
+        let mut walk = Walk { tracee: broker, view: &mut self.view, others: &others, points: self.which.points };
         let walked = walk.to(point, &mut self.track, |view| match begin {
             Begin::Ask(_) | Begin::Repair | Begin::Visit => {
                 let asking = other.actor.as_ref().unwrap_or(worker);

@@ -38,13 +38,13 @@ pub(crate) fn kill_at_every_step(operation: &str) {
     let core = crate::report::Core::take();
     let mut report = Report::new(operation.name);
     let mut track = Track::default();
-    let mut point = 0;
+    let mut point = which.first;
     loop {
         let mut place = Place { what: operation.name, point, walked: Walked::default(), address: 0 };
         let prepared = (operation.prepare)(&fixture);
         let (actor, mut tracee) = start(&fixture, operation, &prepared);
         let others = [fixture.served.broker().pid()];
-        let mut walk = Walk { tracee: &mut tracee, view: &mut view, others: &others, which };
+        let mut walk = Walk { tracee: &mut tracee, view: &mut view, others: &others, points: which.points };
         let walked = walk.to(point, &mut track, |_| false);
         (place.walked, place.address) = (walked.unwrap_or_default(), tracee.place());
         tracee.kill();
@@ -57,7 +57,7 @@ pub(crate) fn kill_at_every_step(operation: &str) {
         (operation.tidy)(&fixture, prepared);
         fixture.must_be(&base);
         report.add(walked, next);
-        point += u64::from(walked.is_some());
+        point += walked.map_or(0, |_| which.every);
         if walked.is_some_and(|walked| !walked.reached) {
             break;
         }

@@ -1,7 +1,7 @@
 //! A process is killed at every step of what it does: a tracer executes it instruction by instruction and kills it at each one after which others see something else. After each
 //! kill another process goes on at once, the dead one is swept, a check finds nothing, and nothing is lost or left.
 //!
-//! `SHAREHOLD_STEPS=all` kills truly at each instruction (`just steps`), `SHAREHOLD_STEPS=off` leaves the test out. Why the short form is enough says `walk.rs`; what
+//! `SHAREHOLD_STEPS=all` kills truly at each instruction (`just steps`), `all/7+3` at the third one and at each seventh after it; `off` leaves the test out. Why the short form is enough says `walk.rs`; what
 //! was measured, `docs/recovery.md`.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test that can't go on fails")]
@@ -79,6 +79,14 @@ client_tests! {
     read_an_array "read an array",
     call_with_a_proxy_as_argument "call with a proxy as argument",
     call_with_a_proxy_as_result "call with a proxy as result",
+    send "send",
+    send_what_others_hold "send what others hold",
+    send_in_vain "send in vain",
+    receive "receive",
+    receive_in_vain "receive in vain",
+    open_and_close_both_ends "open and close both ends",
+    last_drop_of_a_channel "last drop of a channel",
+    create_a_channel "create a channel",
     leave "leave",
     attach "attach",
 }
@@ -112,6 +120,7 @@ broker_tests! {
     frees "free",
     frees_8_kilobytes "free of 8 KB",
     frees_a_hosted_object "free of a hosted object",
+    frees_a_channel "free of a channel",
     publishes "publish",
     publishes_over "publish over",
     unpublishes "unpublish",
@@ -121,10 +130,13 @@ broker_tests! {
     sweeps "sweep",
     sweeps_and_audits_after_a_ticket "sweep and audit after a ticket",
     sweeps_and_audits_after_a_redemption "sweep and audit after a redemption",
+    sweeps_and_audits_after_a_send "sweep and audit after a send",
+    sweeps_and_audits_after_a_reception "sweep and audit after a reception",
     sweeps_after_a_last_drop "sweep after a last drop",
     sweeps_an_owner "sweep of an owner",
     sweeps_after_a_drop_of_anothers_slabs "sweep after a drop of another's slab's",
     keeps_a_snapshot "call with a snapshot",
     creates_with_a_snapshot "creation with a snapshot",
+    collects "collect",
     adopts "adoption",
 }

@@ -12,21 +12,38 @@ use crate::view::View;
 
 /// Which points are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Which {
+pub(crate) enum Points {
     /// All that others can tell apart.
     Changes,
     /// Every instruction, and the points after system calls.
     All,
 }
 
+/// At which of the points something is killed: at the first one, then at each one that comes so many later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Which {
+    pub(crate) points: Points,
+    pub(crate) first: u64,
+    pub(crate) every: u64,
+}
+
 impl Which {
     /// As `SHAREHOLD_STEPS` says; `None` if the test is left out.
     pub(crate) fn asked() -> Option<Self> {
-        match std::env::var("SHAREHOLD_STEPS").as_deref() {
-            Err(_) | Ok("changes") => Some(Self::Changes),
-            Ok("all") => Some(Self::All),
-            Ok("off") => None,
-            Ok(other) => panic!("SHAREHOLD_STEPS is changes, all or off, not {other}"),
+        let asked = std::env::var("SHAREHOLD_STEPS").unwrap_or_else(|_| "changes".into());
+        let which = |points, every, first| Self { points, first, every };
+        // `all/7+3`: the third of all, and each seventh after it.
+        let part = |part: &str| {
+            let (every, first) = part.split_once('+').unwrap_or((part, "0"));
+            Some(which(Points::All, every.parse().ok().filter(|every| *every > 0)?, first.parse().ok()?))
+        };
+        match asked.as_str() {
+            "off" => None,
+            "changes" => Some(which(Points::Changes, 1, 0)),
+            "all" => Some(which(Points::All, 1, 0)),
+            other => Some(other.strip_prefix("all/").and_then(part).unwrap_or_else(|| {
+                panic!("SHAREHOLD_STEPS is changes, all, all/EVERY, all/EVERY+FIRST or off, not {other}")
+            })),
         }
     }
 }
@@ -53,7 +70,7 @@ pub(crate) struct Walk<'w> {
     pub(crate) view: &'w mut View,
     /// The processes that may do something because of what this one does.
     pub(crate) others: &'w [u32],
-    pub(crate) which: Which,
+    pub(crate) points: Points,
 }
 
 impl Walk<'_> {
@@ -99,7 +116,7 @@ impl Walk<'_> {
                 track.0.truncate(index);
                 return None;
             }
-            if is_seen(number) || self.which == Which::All {
+            if is_seen(number) || self.points == Points::All {
                 self.settle();
             }
         }
@@ -129,7 +146,7 @@ impl Walk<'_> {
             walked.instructions += 1;
             if let Next::SystemCall(number) = next {
                 walked.calls += 1;
-                if is_seen(number) || self.which == Which::All {
+                if is_seen(number) || self.points == Points::All {
                     walked.points += 1;
                     if is_there(&walked) {
                         walked.reached = true;
@@ -145,7 +162,7 @@ impl Walk<'_> {
             }
             let changed = self.view.has_changed();
             walked.changes += u64::from(changed);
-            walked.points += u64::from(changed || self.which == Which::All);
+            walked.points += u64::from(changed || self.points == Points::All);
         }
     }
 

@@ -19,7 +19,7 @@ use crate::table::{self, Side, counted, plain};
   sharehold ls prices
   sharehold ls --json | jq '.[] | select(.pins == 0) | .id'
 
-PINS are the tickets and names that hold an object. \"4711 worker x3\" is process 4711, named worker, with three proxies.
+PINS are the tickets, names and channels that hold an object. The size of a channel is how many objects are in it, of how many. \"4711 worker x3\" is process 4711, named worker, with three proxies.
 Hosted objects are asked for their debug form, the first thousand of them.")]
 pub(crate) struct Ls {
     #[command(flatten)]
@@ -50,7 +50,7 @@ impl Ls {
                     object.id.to_string(),
                     object.kind.to_string(),
                     plain(&object.type_name),
-                    size::human(object.bytes),
+                    size_of(object),
                     if object.sealed { "yes" } else { "no" }.into(),
                     object.pins.to_string(),
                     names.get(&object.id).map_or_else(|| "-".into(), |names| names.join(", ")),
@@ -104,6 +104,13 @@ fn debug_forms(manager: &Manager, objects: &[ObjectInfo]) -> HashMap<ObjectId, S
     let hosted = objects.iter().filter(|object| object.kind == Kind::Hosted).take(MOST_FORMS);
     // One that has gone meanwhile has none.
     hosted.filter_map(|object| Some((object.id, manager.describe(object.id).ok()?))).collect()
+}
+
+fn size_of(object: &ObjectInfo) -> String {
+    match (object.queued, object.capacity) {
+        (Some(queued), Some(capacity)) => format!("{queued} of {capacity}"),
+        _ => size::human(object.bytes),
+    }
 }
 
 fn shortened(form: &str) -> String {

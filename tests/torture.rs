@@ -7,7 +7,7 @@
 
 mod common;
 
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{self, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -64,7 +64,7 @@ fn verify(array: &Array<u64>) {
 }
 
 /// Takes arrays up again, by their ids alone, while others let go of them: what is got is whole.
-fn catch(dropped: &Receiver<Weak<Array<u64>>>) {
+fn catch(dropped: &mpsc::Receiver<Weak<Array<u64>>>) {
     for weak in dropped {
         for _ in 0..50 {
             let Some(array) = weak.upgrade() else { break };
@@ -182,13 +182,10 @@ fn step(
     Ok(())
 }
 
+type Ends = (Sender<Array<u64>>, Receiver<Array<u64>>);
+
 /// Puts arrays into a channel that all share, and takes others out.
-fn convey(
-    manager: &Manager,
-    random: &mut Random,
-    (sender, receiver): &(Sender<Array<u64>>, Receiver<Array<u64>>),
-    held: &mut Vec<Array<u64>>,
-) -> Result<()> {
+fn convey(manager: &Manager, random: &mut Random, (sender, receiver): &Ends, held: &mut Vec<Array<u64>>) -> Result<()> {
     match random.below(6) {
         0 => sender.try_send(create(manager, random)?)?,
         1 | 2 => {

@@ -38,6 +38,10 @@ model:
 rivals *ARGS:
     cargo run --release --manifest-path benches/rivals/Cargo.toml -- {{ARGS}}
 
+# The Python package: its wheel in a fresh environment, and its tests.
+python:
+    ffi/python/check.sh
+
 # Fuzzes all that reads foreign bytes, SECONDS each; sanitizers; rules for dependencies.
 tools SECONDS="60":
     .ci/tools {{SECONDS}}

@@ -20,7 +20,7 @@ use crate::control::message::{
 };
 use crate::error::ErrorKind;
 use crate::object::{Kind, Proxy};
-use crate::region::layout::{FINGERPRINT, VERSION};
+use crate::region::layout::{ChannelHead, FINGERPRINT, VERSION};
 use crate::region::{Generation, Rights, SessionIndex};
 use crate::sys::frozen::Frozen;
 use crate::sys::{place, socket};
@@ -505,6 +505,31 @@ fn a_hosted_object_without_a_class_can_not_be_created() {
     let said = ask(&mut stage.attached(), &message::request(Request::Create, 1, &body));
     assert_eq!(said, Said::Failure(ErrorKind::InvalidArgument));
     stage.check("a bare hosted object");
+}
+
+#[test]
+fn a_channel_that_is_no_ring_can_not_be_created() {
+    let stage = Stage::new("ring");
+    let entries = |bytes: u64| {
+        let create = Create {
+            kind: Kind::Channel as u32,
+            type_name: "Value<u64>".into(),
+            type_fingerprint: 1,
+            element_size: 8,
+            element_align: 8,
+            len: bytes,
+            align: 128,
+        };
+        let body = message::archive(&create).expect("small");
+        ask(&mut stage.attached(), &message::request(Request::Create, 1, &body))
+    };
+    let head = size_of::<ChannelHead>() as u64;
+    for bytes in [0, 8, head - 8, head, head + 4, head + 24, u64::MAX] {
+        assert_eq!(entries(bytes), Said::Failure(ErrorKind::InvalidArgument), "{bytes} bytes");
+    }
+    assert_eq!(entries(head + 32), Said::Reply);
+    // It is never claimed and never written: nothing is looked for in it.
+    stage.check("channels that are none");
 }
 
 #[test]

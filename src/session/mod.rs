@@ -11,4 +11,4 @@ mod tokens;
 
 pub(crate) use files::Files;
 pub(crate) use hold::Hold;
-pub(crate) use session::{Ask, Link, Session};
+pub(crate) use session::{Ask, KeptLane, Link, Session};

@@ -101,6 +101,9 @@ pub(crate) struct Session {
     link: OnceLock<Box<dyn Link>>,
 }
 
+/// A lane that one thread at a time uses, until it is given back.
+pub(crate) struct KeptLane(u32);
+
 impl Session {
     pub(crate) fn new(
         region: Arc<Region>,
@@ -314,6 +317,29 @@ impl Session {
         self.region
             .cell(self.index(), slot)
             .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, format!("there is no slot {}", slot.0)))
+    }
+
+    /// Keeps a lane for one that moves references often, as long as there are enough for others.
+    pub(crate) fn keep_lane(&self) -> Option<KeptLane> {
+        let keep = |taken: u64| {
+            let free = taken.trailing_ones();
+            (taken.count_ones() < LANES as u32 / 2 && (free as usize) < LANES).then(|| taken | 1 << free)
+        };
+        let before = self.lanes_taken.fetch_update(Ordering::Acquire, Ordering::Relaxed, keep).ok()?;
+        Some(KeptLane(before.trailing_ones()))
+    }
+
+    /// Gives it back, in the process that has kept it.
+    pub(crate) fn give_lane_back(&self, lane: KeptLane) {
+        self.lanes_taken.fetch_and(!(1 << lane.0), Ordering::Release);
+    }
+
+    /// Does something with a lane that was kept, or else with a free one.
+    pub(crate) fn with_lane_kept<R>(&self, kept: Option<&KeptLane>, work: impl FnOnce(&AtomicU32) -> R) -> R {
+        match kept.and_then(|kept| self.lane(kept.0 as usize)) {
+            Some(lane) => work(lane),
+            None => self.with_lane(work),
+        }
     }
 
     /// Does something with a free lane. More threads than lanes wait for each other, for some hundred nanoseconds.

@@ -10,4 +10,5 @@
 
 pub mod cores;
 pub mod echo;
+pub mod fork;
 pub mod report;

@@ -96,10 +96,12 @@ pub(crate) enum Request {
     Freeze = 60,
     /// Asks for the file of a frozen object. Body: [`Of`]. Reply: its descriptor.
     Fetch = 61,
+    /// First of a further connection of a session that has come back: the file of a frozen object that it reads, for a broker that has it no more. Body: [`Join`], then [`Of`].
+    Bring = 62,
 }
 
 impl Request {
-    pub(crate) const ALL: [Request; 29] = [
+    pub(crate) const ALL: [Request; 30] = [
         Request::Attach,
         Request::Join,
         Request::Leave,
@@ -129,13 +131,21 @@ impl Request {
         Request::Claim,
         Request::Freeze,
         Request::Fetch,
+        Request::Bring,
     ];
 
     /// Whether it is asked of a connection that has no session yet, and of no other.
     pub(crate) fn is_first(self) -> bool {
         matches!(
             self,
-            Self::Attach | Self::Join | Self::HandBack | Self::Challenge | Self::Prove | Self::Fork | Self::Freeze
+            Self::Attach
+                | Self::Join
+                | Self::HandBack
+                | Self::Challenge
+                | Self::Prove
+                | Self::Fork
+                | Self::Freeze
+                | Self::Bring
         )
     }
 

@@ -5,6 +5,7 @@ use crate::lock::Locking;
 use crate::mutation::Mutation;
 use crate::protocol::Protocol;
 use crate::scenes;
+use crate::seats::Seats;
 
 const LIMIT: usize = 3_000_000;
 
@@ -114,4 +115,20 @@ caught_locking! {
     writer_of_what_is_sealed_when_sealed_without_the_lock: SealsUnlocked in SEAL,
     torn_value_when_flipped_before_filled: FlipsBeforeFill in VALUE,
     torn_value_when_seq_is_read_once: ReadsSeqOnce in VALUE,
+}
+
+macro_rules! caught_seats {
+    ($($name:ident: $flaw:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            let flaw = Mutation::$flaw;
+            is_caught(&Seats { flaw: Some(flaw), ..scenes::SEATS }, flaw);
+        })*
+    };
+}
+
+caught_seats! {
+    one_that_is_there_is_gone_when_an_opener_keeps_the_epoch: OpenerKeepsEpoch,
+    one_that_is_there_is_gone_when_written_over_any_state: SettlesAnyState,
+    nobody_says_that_all_are_gone_when_a_sweep_settles_nothing: SweepSettlesNothing,
 }

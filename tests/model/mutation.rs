@@ -156,4 +156,10 @@ pub(crate) enum Mutation {
     AuditLooksOnce,
     /// R97: a dead channel is freed with what is in it.
     FreesFull,
+    /// R98: one that opens an end leaves the state alone if it does not say that there are none.
+    OpenerKeepsEpoch,
+    /// R99: that there are none is written over any state.
+    SettlesAnyState,
+    /// Dead session: if it has no seat, nobody looks whether it was the last one.
+    SweepSettlesNothing,
 }

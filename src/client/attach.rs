@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::orders::Orders;
 use super::{fork, watch};
 use crate::broker::child::BrokerChild;
 use crate::control::authkey::Login;
@@ -52,7 +53,9 @@ pub(super) struct State {
     first: Mutex<Option<Connection>>,
     /// One at a time.
     reconnecting: Mutex<()>,
-    idle: Mutex<Vec<Connection>>,
+    pub(super) idle: Mutex<Vec<Connection>>,
+    /// Those over which a slab was asked for whose answer was not read yet.
+    pub(super) orders: Mutex<Orders>,
     /// The broker, if this process started it: it ends with the session.
     child: Mutex<Option<BrokerChild>>,
 }
@@ -81,6 +84,14 @@ impl Channel for Connections {
             idle.push(connection);
         }
         Ok(())
+    }
+
+    fn order(&self, shelf: (u64, u16), body: &[u8]) -> bool {
+        self.order_slab(shelf, body)
+    }
+
+    fn delivered(&self, shelf: (u64, u16)) -> Option<Vec<u8>> {
+        self.delivered_slab(shelf)
     }
 
     fn child_pid(&self) -> Option<u32> {
@@ -113,6 +124,7 @@ impl State {
             first: Mutex::new(first),
             reconnecting: Mutex::default(),
             idle: Mutex::default(),
+            orders: Mutex::default(),
             child: Mutex::default(),
         }
     }
@@ -124,7 +136,7 @@ impl State {
 }
 
 impl Connections {
-    fn state(&self) -> &State {
+    pub(super) fn state(&self) -> &State {
         self.state.get()
     }
 
@@ -271,6 +283,7 @@ impl Connections {
         let welcome: Welcome = message::fixed(answer)?;
         self.state().token.store(welcome.token, Ordering::Relaxed);
         self.state().idle.lock().clear();
+        self.state().orders.lock().clear();
         match &mut *self.state().first.lock() {
             Some(first) => *first = connection,
             None => return Err(has_left()),
@@ -318,6 +331,7 @@ impl Connections {
             std::mem::forget(self.state().child.lock().take());
             return;
         }
+        self.state().orders.lock().clear();
         for connection in self.state().idle.lock().drain(..).chain(self.state().first.lock().take()) {
             let _ = connection.tell(Request::Leave, &[]);
             // Wakes the thread that watches it.
@@ -333,6 +347,10 @@ struct Line(Arc<Connections>);
 impl Link for Line {
     fn returned(&self) {
         self.0.tell(Request::Returned, &[]);
+    }
+
+    fn lost(&self) {
+        self.0.tell(Request::Lost, &[]);
     }
 
     fn deadline(&self, at: u64) {

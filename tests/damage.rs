@@ -164,6 +164,8 @@ fn visit(name: &str) {
     say(format_args!("{objects} objects, {} names, {} tickets", names.len(), manager.tickets().expect("ours").len()));
 }
 
+type BothEnds = (Sender<Array<u64>>, Receiver<Array<u64>>);
+
 #[derive(Default)]
 struct Worker {
     random: Random,
@@ -173,7 +175,7 @@ struct Worker {
     lists: Vec<List>,
     weak: Vec<Weak<Array<u64>>>,
     /// Both ends of channels.
-    ends: Vec<(Sender<Array<u64>>, Receiver<Array<u64>>)>,
+    ends: Vec<BothEnds>,
 }
 
 /// One of those that there are.

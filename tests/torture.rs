@@ -187,13 +187,10 @@ fn step(
     Ok(())
 }
 
+type Ends = (Sender<Array<u64>>, Receiver<Array<u64>>);
+
 /// Puts arrays into a channel that all share, and takes others out.
-fn convey(
-    manager: &Manager,
-    random: &mut Random,
-    (sender, receiver): &(Sender<Array<u64>>, Receiver<Array<u64>>),
-    held: &mut Vec<Array<u64>>,
-) -> Result<()> {
+fn convey(manager: &Manager, random: &mut Random, (sender, receiver): &Ends, held: &mut Vec<Array<u64>>) -> Result<()> {
     match random.below(6) {
         0 => sender.try_send(create(manager, random)?)?,
         1 | 2 => {

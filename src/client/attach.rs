@@ -282,34 +282,32 @@ impl Connections {
         };
         let welcome: Welcome = message::fixed(answer)?;
         self.state().token.store(welcome.token, Ordering::Relaxed);
-        self.bring()?;
         self.state().idle.lock().clear();
         self.state().orders.lock().clear();
         match &mut *self.state().first.lock() {
             Some(first) => *first = connection,
             None => return Err(has_left()),
         }
+        self.bring();
         tracing::info!(broker = self.name, "came back to a new broker");
         Ok(())
     }
 
-    /// Gives a broker that has followed another one the files of the frozen objects that are read here.
-    fn bring(&self) -> Result<()> {
+    /// Gives a broker that has followed another one the files of the frozen objects that are read here. The session is back in any case.
+    fn bring(&self) {
         let join = self.join();
         for (object, bytes) in self.files.all() {
             let of = Of { object: object.to_bits() };
             let body = [bytemuck::bytes_of(&join), bytemuck::bytes_of(&of)];
-            let mut connection = Connection::open(&self.place)?;
-            let brought = connection.call_sending(Request::Bring, &body, bytes.file(), Some(PATIENCE));
-            match brought.map(|_| ()) {
-                // It died meanwhile, or the broker has no descriptor for it.
-                Err(error) if matches!(error.kind(), ErrorKind::Gone | ErrorKind::Refused | ErrorKind::TableFull) => {
-                    tracing::debug!(%error, %object, "the broker does not take a frozen object back");
-                }
-                brought => brought?,
+            let brought = Connection::open(&self.place).and_then(|mut connection| {
+                connection.call_sending(Request::Bring, &body, bytes.file(), Some(PATIENCE)).map(|_| ())
+            });
+            let Err(error) = brought else { continue };
+            tracing::debug!(%error, %object, "the broker does not take a frozen object back");
+            if matches!(error.kind(), ErrorKind::BrokerGone | ErrorKind::BrokerNotFound | ErrorKind::Timeout) {
+                return;
             }
         }
-        Ok(())
     }
 
     /// The connection whose end is the session's or the broker's.

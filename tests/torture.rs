@@ -7,7 +7,7 @@
 
 mod common;
 
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{self, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,12 @@ fn canary(seed: u64, index: usize) -> u64 {
 
 fn create(manager: &Manager, random: &mut Random) -> Result<Array<u64>> {
     // Some are large enough to be announced when they die.
-    let len = if random.below(20) == 0 { 200_000 } else { 1 + random.below(2000) as usize };
+    // Half of them come from slabs, and go back to them.
+    let len = match random.below(20) {
+        0 => 200_000,
+        1..10 => 1 + random.below(2000) as usize,
+        _ => 8,
+    };
     let seed = random.below(u64::MAX);
     let array = manager.array_with(len, |place| {
         place.iter_mut().enumerate().for_each(|(index, place)| *place = canary(seed, index));
@@ -64,7 +69,7 @@ fn verify(array: &Array<u64>) {
 }
 
 /// Takes arrays up again, by their ids alone, while others let go of them: what is got is whole.
-fn catch(dropped: &Receiver<Weak<Array<u64>>>) {
+fn catch(dropped: &mpsc::Receiver<Weak<Array<u64>>>) {
     for weak in dropped {
         for _ in 0..50 {
             let Some(array) = weak.upgrade() else { break };
@@ -182,13 +187,10 @@ fn step(
     Ok(())
 }
 
+type Ends = (Sender<Array<u64>>, Receiver<Array<u64>>);
+
 /// Puts arrays into a channel that all share, and takes others out.
-fn convey(
-    manager: &Manager,
-    random: &mut Random,
-    (sender, receiver): &(Sender<Array<u64>>, Receiver<Array<u64>>),
-    held: &mut Vec<Array<u64>>,
-) -> Result<()> {
+fn convey(manager: &Manager, random: &mut Random, (sender, receiver): &Ends, held: &mut Vec<Array<u64>>) -> Result<()> {
     match random.below(6) {
         0 => sender.try_send(create(manager, random)?)?,
         1 | 2 => {

@@ -8,6 +8,7 @@ pub(crate) mod call;
 pub(crate) mod connection;
 pub(crate) mod create;
 pub(crate) mod message;
+mod slab;
 
 pub(crate) use connection::Connection;
 pub(crate) use create::{Channel, PATIENCE};

@@ -23,6 +23,8 @@
 //!
 //! A client may [fork]: its row is copied while another thread of it goes on, and the child, which has all that both have at that moment, lives on the copy.
 //!
+//! [`slab`] is a smaller model of its own, too: slots that their owner makes anew.
+//!
 //! What is not: weak memory (memory is sequentially consistent here, so fences do nothing), numbers that wrap
 //! round, sleeping and waking, and a process that writes where it has no business. A client's request to the
 //! broker and the message that carries a ticket are no shared words: they arrive whole or not at all. Of hosted
@@ -59,6 +61,8 @@ mod restart;
 mod scene;
 mod scenes;
 mod seats;
+mod slab;
+mod slab_broker;
 mod sweep;
 mod taker;
 mod ticket;

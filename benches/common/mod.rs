@@ -11,3 +11,4 @@
 pub mod cores;
 pub mod echo;
 pub mod report;
+pub mod words;

@@ -96,10 +96,12 @@ pub(crate) enum Request {
     Freeze = 60,
     /// Asks for the file of a frozen object. Body: [`Of`]. Reply: its descriptor.
     Fetch = 61,
+    /// Asks for a call ring for this connection. Reply: its descriptor.
+    Ring = 70,
 }
 
 impl Request {
-    pub(crate) const ALL: [Request; 29] = [
+    pub(crate) const ALL: [Request; 30] = [
         Request::Attach,
         Request::Join,
         Request::Leave,
@@ -129,6 +131,7 @@ impl Request {
         Request::Claim,
         Request::Freeze,
         Request::Fetch,
+        Request::Ring,
     ];
 
     /// Whether it is asked of a connection that has no session yet, and of no other.

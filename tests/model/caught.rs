@@ -4,6 +4,7 @@ use crate::explorer::{Model, explore};
 use crate::lock::Locking;
 use crate::mutation::Mutation;
 use crate::protocol::Protocol;
+use crate::ring::Calling;
 use crate::scenes;
 
 const LIMIT: usize = 3_000_000;
@@ -114,4 +115,25 @@ caught_locking! {
     writer_of_what_is_sealed_when_sealed_without_the_lock: SealsUnlocked in SEAL,
     torn_value_when_flipped_before_filled: FlipsBeforeFill in VALUE,
     torn_value_when_seq_is_read_once: ReadsSeqOnce in VALUE,
+}
+
+macro_rules! caught_calling {
+    ($($name:ident: $flaw:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            let flaw = Mutation::$flaw;
+            is_caught(&Calling { calls: 4, kills: 1, flaw: Some(flaw) }, flaw);
+        })*
+    };
+}
+
+caught_calling! {
+    torn_request_when_its_turn_is_first: TurnBeforeMessage,
+    stuck_client_when_it_points_before_it_sends: PointsUnsent,
+    torn_request_when_the_bytes_point_to_the_socket: PointsInTheMessage,
+    torn_answer_when_its_turn_is_first: AnswersBeforeBytes,
+    stuck_client_when_a_thread_leaves_blindly: LeavesBlindly,
+    stuck_client_when_a_thread_puts_its_own_count_back: LeavesByOwnCount,
+    stuck_client_when_a_thread_attends_by_its_own_count: AttendsByOwnCount,
+    stuck_client_when_it_does_not_look_at_the_socket: IgnoresHangUp,
 }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use common::cores::{affinity, pin, set_affinity};
 use common::echo::{self, Echo, ROLE, Sizes, start};
+use common::fork;
 use common::report::{Aim, Report, configured, repeat};
 use criterion::{Criterion, SamplingMode};
 use sharehold::{Manager, Proxy, Ticket, TicketOptions, Value};
@@ -42,6 +43,7 @@ fn main() {
     tickets(&report, &mut criterion);
     create(&report, &mut criterion);
     big_array(&report, &mut criterion);
+    fork(&report, &mut criterion, if measures { 100_000 } else { 1000 });
     crowd(&report, &mut criterion, many);
     criterion.final_summary();
     report.print();
@@ -217,6 +219,19 @@ fn big_array(report: &Report, criterion: &mut Criterion) {
     report.beside(&mut group, "write in place against memcpy", Aim::None, &mut copy, |runs| {
         repeat(runs, || array.write().expect("not sealed").copy_from_slice(black_box(&data)))
     });
+    group.finish();
+}
+
+/// What a fork costs of a process that holds nothing, one object, or many: the child gets a session and all counts, and the broker sweeps it.
+fn fork(report: &Report, criterion: &mut Criterion, many: usize) {
+    let mut group = criterion.benchmark_group("fork");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    for held in [0, 1, many] {
+        let _held = Crowd::new(held);
+        let name = format!("fork, end of the child with {held} objects against a bare one");
+        let (bare, ours) = (|runs| repeat(runs, fork::fork_bare), |runs| repeat(runs, fork::fork));
+        report.beside(&mut group, &name, Aim::None, bare, ours);
+    }
     group.finish();
 }
 

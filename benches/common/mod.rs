@@ -10,5 +10,6 @@
 
 pub mod cores;
 pub mod echo;
+pub mod fork;
 pub mod report;
 pub mod words;

@@ -31,8 +31,10 @@ impl Words {
     }
 
     fn word(&self, at: usize) -> &AtomicU32 {
-        // SAFETY: inside the mapping, on its boundary, and nobody looks at it but by atomics.
-        unsafe { &*self.map.as_ptr().cast::<AtomicU32>().add(at) }
+        // SAFETY: inside the mapping.
+        let word = unsafe { self.map.as_ptr().cast::<AtomicU32>().add(at) };
+        // SAFETY: mapped as long as `self` lives, on its boundary, and nobody looks at it but by atomics.
+        unsafe { &*word }
     }
 
     fn say(&self, at: usize, what: u32) {

@@ -12,8 +12,10 @@ use crate::object::Kind;
 use crate::region::layout::{CELL, CHANNEL, ChannelHead, FILLED, MAX_OBJECTS, PAGE, Slot};
 use crate::region::{ObjectId, Offset, Region, SessionIndex, SlotIndex};
 use crate::sync::atomic::Ordering;
+use crate::sys::frozen::Frozen;
 use crate::sys::process;
 use crate::table::refs::{Refs, State};
+use crate::table::tickets;
 use crate::table::types::{TypeRecord, Types};
 use crate::table::words::Words;
 
@@ -106,7 +108,7 @@ impl Grants {
             };
             types.begin_use(words.type_index);
             if words.kind == Kind::Frozen as u32 {
-                // Its file was the dead broker's.
+                // Its file was the dead broker's. Who reads it brings it back.
                 contents[index.0 as usize] = Content::Frozen(ObjectId::new(index, words.generation));
             } else if words.kind == Kind::Hosted as u32 {
                 contents[index.0 as usize] = Content::Hosted(ObjectId::new(index, words.generation));
@@ -233,17 +235,53 @@ impl Grants {
         file: OwnedFd,
         to: SessionIndex,
     ) -> Result<(Granted, Pending)> {
-        let most = process::descriptor_limit() / 2;
-        if self.files.len() as u64 >= most || !process::has_descriptors() {
-            return Err(Error::new(
-                ErrorKind::TableFull,
-                format!("the broker has descriptors for {most} frozen objects and no more"),
-            )
-            .help("free some, or raise the limit of open files of the broker: `ulimit -n`"));
-        }
+        let number = Frozen::check(&file, create.len)?;
+        self.check_descriptors()?;
         let (granted, pending) = self.create(create, to)?;
-        self.files.insert(ObjectId::from_bits(granted.object), file);
+        let id = ObjectId::from_bits(granted.object);
+        if let Some(slot) = self.region.slot(id.slot()) {
+            // Relaxed: for the next broker.
+            slot.seq.store(number, Ordering::Relaxed);
+        }
+        self.files.insert(id, file);
         Ok((granted, pending))
+    }
+
+    /// Takes the file of a frozen object back from one who reads it, if the broker before had it.
+    ///
+    /// # Errors
+    /// `Gone` if there is no such object; `Refused` if it is not its file; `TableFull`.
+    pub(super) fn take_file(&mut self, id: ObjectId, file: OwnedFd) -> Result<()> {
+        if self.contents.get(id.slot().0 as usize) != Some(&Content::Frozen(id)) {
+            return Err(tickets::gone(id));
+        }
+        let number = Frozen::check(&file, Words::of(&self.region, id)?.len)?;
+        let is_its = self.region.slot(id.slot()).is_some_and(|slot| slot.seq.load(Ordering::Relaxed) == number);
+        if !is_its {
+            return Err(Error::new(ErrorKind::Refused, format!("what was brought is not the file of object {id}")));
+        }
+        if !self.files.contains_key(&id) {
+            self.check_descriptors()?;
+            self.files.insert(id, file);
+        }
+        Ok(())
+    }
+
+    /// Whether somebody may have the file of a frozen object that is not here.
+    pub(super) fn lacks_files(&self) -> bool {
+        self.contents.iter().any(|content| matches!(content, Content::Frozen(id) if !self.files.contains_key(id)))
+    }
+
+    fn check_descriptors(&self) -> Result<()> {
+        let most = process::descriptor_limit() / 2;
+        if (self.files.len() as u64) < most && process::has_descriptors() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::TableFull,
+            format!("the broker has descriptors for {most} frozen objects and no more"),
+        )
+        .help("free some, or raise the limit of open files of the broker: `ulimit -n`"))
     }
 
     /// The file of a frozen object.

@@ -18,7 +18,7 @@ use crate::table::sessions;
 
 /// How long a broker whose predecessor has died waits for somebody who has the region, before it begins with an empty one. Clients that live hand it back within
 /// milliseconds.
-const PATIENCE: Duration = Duration::from_millis(500);
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// New clients wait for the region to come back.
 pub(super) struct Expecting {

@@ -21,7 +21,7 @@ use crate::control::message::{
 use crate::control::ring::{CallerEnd, Heard};
 use crate::error::ErrorKind;
 use crate::object::{Kind, Proxy};
-use crate::region::layout::{FINGERPRINT, VERSION};
+use crate::region::layout::{ChannelHead, FINGERPRINT, VERSION};
 use crate::region::{Generation, Rights, SessionIndex};
 use crate::sync::Event;
 use crate::sync::atomic::Ordering;
@@ -319,6 +319,7 @@ fn a_session_that_only_reads_gets_no_more_whatever_it_says() {
                     | Request::Join
                     | Request::HandBack
                     | Request::Freeze
+                    | Request::Bring
                     | Request::Challenge
                     | Request::Prove
                     | Request::Fork
@@ -394,6 +395,21 @@ fn only_bytes_that_nobody_can_change_are_taken_for_frozen() {
     assert_eq!(tried(&nobody, Kind::Frozen, 64, Some(frozen())), Said::Failure(ErrorKind::Protocol));
     // Granted, and never claimed: the connection is closed.
     assert_eq!(tried(&join, Kind::Frozen, 64, Some(frozen())), Said::Reply);
+    // For an object that there is, something else of its length, and nothing; for one that there is not, something.
+    let object = stage.manager.freeze(&[7_u8; 64]).expect("room").id().to_bits();
+    let kept = stage.manager.freeze(&[7_u8; 64]).expect("room");
+    let brought = |object: u64, file: Option<std::os::fd::OwnedFd>| {
+        let body = [bytemuck::bytes_of(&join), &object.to_le_bytes()].concat();
+        let bytes = message::request(Request::Bring, 1, &body);
+        let mut stream = stage.connect();
+        let sent = file.map_or(0, |file| socket::send_some_with(&stream, &bytes, file.as_fd()).expect("sent"));
+        ask(&mut stream, &bytes[sent..])
+    };
+    for file in [open(), frozen()] {
+        assert_eq!(brought(kept.id().to_bits(), Some(file)), Said::Failure(ErrorKind::Refused));
+    }
+    assert_eq!(brought(kept.id().to_bits(), None), Said::Failure(ErrorKind::Protocol));
+    assert_eq!(brought(object, Some(frozen())), Said::Failure(ErrorKind::Gone));
     let until = std::time::Instant::now() + Duration::from_secs(20);
     while files().count() > 0 {
         assert!(std::time::Instant::now() < until, "a file that came is kept open");
@@ -492,6 +508,31 @@ fn a_hosted_object_without_a_class_can_not_be_created() {
     let said = ask(&mut stage.attached(), &message::request(Request::Create, 1, &body));
     assert_eq!(said, Said::Failure(ErrorKind::InvalidArgument));
     stage.check("a bare hosted object");
+}
+
+#[test]
+fn a_channel_that_is_no_ring_can_not_be_created() {
+    let stage = Stage::new("ring");
+    let entries = |bytes: u64| {
+        let create = Create {
+            kind: Kind::Channel as u32,
+            type_name: "Value<u64>".into(),
+            type_fingerprint: 1,
+            element_size: 8,
+            element_align: 8,
+            len: bytes,
+            align: 128,
+        };
+        let body = message::archive(&create).expect("small");
+        ask(&mut stage.attached(), &message::request(Request::Create, 1, &body))
+    };
+    let head = size_of::<ChannelHead>() as u64;
+    for bytes in [0, 8, head - 8, head, head + 4, head + 24, u64::MAX] {
+        assert_eq!(entries(bytes), Said::Failure(ErrorKind::InvalidArgument), "{bytes} bytes");
+    }
+    assert_eq!(entries(head + 32), Said::Reply);
+    // It is never claimed and never written: nothing is looked for in it.
+    stage.check("channels that are none");
 }
 
 #[test]
@@ -605,7 +646,7 @@ fn rubbish_in_a_call_ring_costs_its_sender_the_connection_and_nobody_else_anythi
     for _ in 0..60 {
         let (_stream, mut ring) = stage.ringed(&join);
         for _ in 0..40 {
-            let posts = random.next_u64() % 2 == 0 && ring.post(&stage.doubling(random.next_u64()));
+            let posts = random.next_u64().is_multiple_of(2) && ring.post(&stage.doubling(random.next_u64()));
             let words = ring.words();
             for _ in 0..random.next_u64() % 4 {
                 // Mostly where the words of the two halves are.

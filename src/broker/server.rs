@@ -13,6 +13,7 @@ use super::callers::Callers;
 use super::config::Config;
 use super::directory::Waiting;
 use super::door::Door;
+use super::freezer::Seeking;
 use super::gate::{self, Gate};
 use super::handback::Expecting;
 use super::host::Host;
@@ -90,6 +91,7 @@ pub(super) struct Server {
     pub(super) retired: HashMap<SessionIndex, Attached>,
     pub(super) waiting: Vec<Waiting>,
     pub(super) expecting: Option<Expecting>,
+    pub(super) seeking: Option<Seeking>,
     /// Clients that wait for room.
     pub(super) line: Line,
     pub(super) constants: Constants,
@@ -147,6 +149,7 @@ impl Server {
             retired: HashMap::new(),
             waiting: Vec::new(),
             expecting: None,
+            seeking: None,
             line: Line::default(),
             constants,
             findings: Vec::new(),
@@ -181,6 +184,7 @@ impl Server {
         }
         self.look_again(&busy);
         self.note_deadlines();
+        self.seek_files();
         self.replies = (!replies.is_empty()).then(|| (Instant::now() + REPLY_PATIENCE, replies));
         self.region.header().broker_state.store(BrokerState::Serving as u32, Ordering::Release);
         self.constants = Constants::of(&self.region);
@@ -228,6 +232,7 @@ impl Server {
             self.expire_tickets();
             self.expire_replies();
             self.expire_expecting();
+            self.expire_seeking();
             self.expire_strangers();
             self.audit_due();
             self.look_for_lost();
@@ -242,6 +247,7 @@ impl Server {
         let door = self.door.next().into_iter();
         let others = door.chain(self.due_at.map(|(at, _)| at)).chain(self.lost_at());
         let fixed = self.expecting.iter().map(|expecting| expecting.until);
+        let fixed = fixed.chain(self.seeking.iter().map(|seeking| seeking.until));
         let others = others.chain(fixed).chain(self.replies.iter().map(|(until, _)| *until));
         let others = others.map(|at| at.saturating_duration_since(Instant::now()));
         let next = waiting.into_iter().chain(ticket).chain(others).chain(self.line.next()).min();
@@ -299,7 +305,7 @@ impl Server {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         self.host.settle(connection);
         let (session, pid) = (connection.session, connection.peer.pid);
-        if !matches!(asked.request, Request::HandBack | Request::Freeze) {
+        if !matches!(asked.request, Request::HandBack | Request::Freeze | Request::Bring) {
             // Nobody has asked for it.
             connection.descriptor = None;
         }
@@ -310,6 +316,7 @@ impl Server {
             (Request::Attach, None) => return self.attach(key, asked),
             (Request::Join, None) => self.join(key, asked.body()).map(|_| Vec::new()),
             (Request::Freeze, None) => self.freeze(key, asked.body()),
+            (Request::Bring, None) => self.take_file(key, asked.body()),
             (Request::HandBack, None) => self.take_hand_back(key, asked),
             (Request::Fork, None) => self.prepare_child(key, asked.body()),
             (request, Some(_)) if request.is_first() => Err(message::protocol("this connection is attached already")),
@@ -460,7 +467,7 @@ impl Server {
         connection(&mut self.connections, key)
     }
 
-    fn let_wait(&mut self, key: u64) {
+    pub(super) fn let_wait(&mut self, key: u64) {
         if let Some(connection) = self.connections.get_mut(&key) {
             connection.waits = true;
         }

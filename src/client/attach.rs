@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::object::scope;
 use crate::region::region::check_layout;
 use crate::region::{Generation, ObjectId, Region, Rights, SessionIndex};
-use crate::session::{Ask, Link, Session};
+use crate::session::{Ask, Files, Link, Session};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::fork::{ForkToken, PerProcess};
 use crate::sys::place::Place;
@@ -37,6 +37,7 @@ pub(super) struct Connections {
     login: Login,
     region: Arc<Region>,
     rights: Rights,
+    files: Arc<Files>,
     fork: ForkToken,
     state: PerProcess<State>,
 }
@@ -275,12 +276,32 @@ impl Connections {
         };
         let welcome: Welcome = message::fixed(answer)?;
         self.state().token.store(welcome.token, Ordering::Relaxed);
+        self.bring()?;
         self.state().idle.lock().clear();
         match &mut *self.state().first.lock() {
             Some(first) => *first = connection,
             None => return Err(has_left()),
         }
         tracing::info!(broker = self.name, "came back to a new broker");
+        Ok(())
+    }
+
+    /// Gives a broker that has followed another one the files of the frozen objects that are read here.
+    fn bring(&self) -> Result<()> {
+        let join = self.join();
+        for (object, bytes) in self.files.all() {
+            let of = Of { object: object.to_bits() };
+            let body = [bytemuck::bytes_of(&join), bytemuck::bytes_of(&of)];
+            let mut connection = Connection::open(&self.place)?;
+            let brought = connection.call_sending(Request::Bring, &body, bytes.file(), Some(PATIENCE));
+            match brought.map(|_| ()) {
+                // It died meanwhile, or the broker has no descriptor for it.
+                Err(error) if matches!(error.kind(), ErrorKind::Gone | ErrorKind::Refused | ErrorKind::TableFull) => {
+                    tracing::debug!(%error, %object, "the broker does not take a frozen object back");
+                }
+                brought => brought?,
+            }
+        }
         Ok(())
     }
 
@@ -425,6 +446,7 @@ fn attach_anew(name: &str, place: &Place, login: &Login, rights: Rights) -> Resu
         login: login.clone(),
         region,
         rights,
+        files: Arc::clone(session.files()),
         fork: ForkToken::of_this_process()?,
         state: PerProcess::new(State::new(index, generation, welcome.token, Some(first))),
     });

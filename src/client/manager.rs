@@ -228,6 +228,31 @@ impl Manager {
         Ok(Self { session: Arc::clone(host.session()), channel: host, room: Duration::ZERO })
     }
 
+    /// The manager of the broker that an object belongs to, for those who were handed a proxy and nothing else.
+    ///
+    /// ```
+    /// use sharehold::{List, Manager};
+    ///
+    /// let list = List::new(&Manager::start()?)?;
+    /// assert_eq!(Manager::of(&list)?.number_of_objects()?, 1);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `BrokerGone` in a forked child that has no session.
+    pub fn of<P: Proxy>(proxy: &P) -> Result<Self> {
+        let session = proxy.hold().session_arc();
+        if let Some(host) = host::here().filter(|host| Arc::ptr_eq(host.session(), &session)) {
+            return Ok(Self { session, channel: host, room: Duration::ZERO });
+        }
+        let region_id = session.region().header().region_id.load(Ordering::Relaxed);
+        let (session, channel) = attached_to(region_id).ok_or_else(|| {
+            Error::new(ErrorKind::BrokerGone, "this process has no session with the broker of this object")
+                .help("connect to it")
+        })?;
+        Ok(Self { session, channel, room: Duration::ZERO })
+    }
+
     /// A handle on the same session whose [`value`](Manager::value), [`array`](Manager::array), [`archive`](Manager::archive) and their kin wait when memory or the object table is full, until
     /// others have given up enough, at most for `timeout`; then the error is the same as without waiting.
     ///

@@ -96,12 +96,14 @@ pub(crate) enum Request {
     Freeze = 60,
     /// Asks for the file of a frozen object. Body: [`Of`]. Reply: its descriptor.
     Fetch = 61,
+    /// First of a further connection of a session that has come back: the file of a frozen object that it reads, for a broker that has it no more. Body: [`Join`], then [`Of`].
+    Bring = 62,
     /// Asks for a call ring for this connection. Reply: its descriptor.
     Ring = 70,
 }
 
 impl Request {
-    pub(crate) const ALL: [Request; 30] = [
+    pub(crate) const ALL: [Request; 31] = [
         Request::Attach,
         Request::Join,
         Request::Leave,
@@ -131,6 +133,7 @@ impl Request {
         Request::Claim,
         Request::Freeze,
         Request::Fetch,
+        Request::Bring,
         Request::Ring,
     ];
 
@@ -138,7 +141,14 @@ impl Request {
     pub(crate) fn is_first(self) -> bool {
         matches!(
             self,
-            Self::Attach | Self::Join | Self::HandBack | Self::Challenge | Self::Prove | Self::Fork | Self::Freeze
+            Self::Attach
+                | Self::Join
+                | Self::HandBack
+                | Self::Challenge
+                | Self::Prove
+                | Self::Fork
+                | Self::Freeze
+                | Self::Bring
         )
     }
 

@@ -194,16 +194,18 @@ impl<'h> ObjectLock<'h> {
     fn has_readers(&self, look_closely: bool) -> bool {
         let region = self.hold.session().region();
         let hint = self.slot.holders.load(Ordering::Acquire);
-        (0..region.session_count()).map(SessionIndex).filter(|session| hint & (1 << (session.0 % 64)) != 0).any(
-            |session| {
-                // Acquire: pairs with the release in `end_reading`.
-                let reads = Counts::cell(region, session, self.hold.slot())
-                    .is_some_and(|cell| cell.load(Ordering::Acquire) & READERS != 0);
-                reads
-                    && sessions::read(region, session)
-                        .is_some_and(|record| record.state != SessionState::Free && (!look_closely || record.lives()))
-            },
-        )
+        SessionIndex::hinted(hint, region.session_count()).any(|session| {
+            // Most rows that a hint means are free. Whoever takes one later sees the lock.
+            let attached = Counts::session_state(region, session)
+                .is_some_and(|state| SessionState::of_word(state.load(Ordering::Acquire)) != SessionState::Free);
+            // Acquire: pairs with the release in `end_reading`.
+            let reads = || {
+                Counts::cell(region, session, self.hold.slot())
+                    .is_some_and(|cell| cell.load(Ordering::Acquire) & READERS != 0)
+            };
+            let lives = || sessions::read(region, session).is_some_and(|record| record.lives());
+            attached && reads() && (!look_closely || lives())
+        })
     }
 }
 

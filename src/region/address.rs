@@ -24,6 +24,17 @@ pub(crate) struct SessionIndex(pub(crate) u16);
 impl SessionIndex {
     /// The broker is a session like any other, and the first.
     pub(crate) const BROKER: SessionIndex = SessionIndex(0);
+
+    /// Those that a slot's hint may mean: each bit stands for every 64th session.
+    pub(crate) fn hinted(hint: u64, sessions: u16) -> impl Iterator<Item = SessionIndex> {
+        let mut left = hint;
+        let bits = std::iter::from_fn(move || {
+            let bit = (left != 0).then(|| left.trailing_zeros() as u16)?;
+            left &= left - 1;
+            Some(bit)
+        });
+        bits.flat_map(move |bit| (bit..sessions).step_by(64).map(SessionIndex))
+    }
 }
 
 /// The identity of an object: its slot, and the generation that tells it from earlier objects of that slot.

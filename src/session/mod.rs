@@ -1,5 +1,6 @@
 //! This process's place in a region: its row of the ledger, its lanes, and the counted references it holds.
 
+mod files;
 pub(crate) mod fork;
 pub(crate) mod hold;
 pub(crate) mod reads;
@@ -8,5 +9,6 @@ pub(crate) mod session;
 mod takings;
 mod tokens;
 
+pub(crate) use files::Files;
 pub(crate) use hold::Hold;
-pub(crate) use session::{Ask, Link, Session};
+pub(crate) use session::{Ask, KeptLane, Link, Session};

@@ -1,13 +1,11 @@
 //! An attached process.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64 as PrivateU64};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
-
+use super::files::Files;
 use super::takings::Takings;
 use super::tokens::Tokens;
 use crate::error::{Error, ErrorKind, Result};
@@ -97,11 +95,14 @@ pub(crate) struct Session {
     /// Of a session that only reads: what it counts instead of its row.
     takings: Option<Takings>,
     /// What this process has mapped of frozen objects.
-    frozen: Mutex<HashMap<ObjectId, Weak<Frozen>>>,
+    files: Arc<Files>,
     /// Where this process last found a free ticket.
     pub(crate) ticket_hint: AtomicU32,
     link: OnceLock<Box<dyn Link>>,
 }
+
+/// A lane that one thread at a time uses, until it is given back.
+pub(crate) struct KeptLane(u32);
 
 impl Session {
     pub(crate) fn new(
@@ -128,7 +129,7 @@ impl Session {
             cells: AtomicPtr::new(cells.as_ptr()),
             token: ForkToken::of_this_process()?,
             lanes_taken: PrivateU64::new(0),
-            frozen: Mutex::default(),
+            files: Arc::default(),
             forking: AtomicU32::new(0),
             late: AtomicU32::new(0),
             is_new: AtomicBool::new(false),
@@ -232,8 +233,7 @@ impl Session {
     /// `Lost`, if its broker has died and another has followed; `Refused`, `BrokerGone`.
     pub(crate) fn frozen(&self, id: ObjectId) -> Result<Arc<Frozen>> {
         self.check_ours()?;
-        let known = || self.frozen.lock().get(&id).and_then(Weak::upgrade);
-        if let Some(bytes) = known() {
+        if let Some(bytes) = self.files.find(id) {
             return Ok(bytes);
         }
         let file = self.to_broker()?.fetch(id)?;
@@ -243,10 +243,13 @@ impl Session {
     /// Maps the file of a frozen object.
     pub(crate) fn keep_frozen(&self, id: ObjectId, file: OwnedFd) -> Result<Arc<Frozen>> {
         let bytes = Arc::new(Frozen::map(file, Words::of(&self.region, id)?.len)?);
-        let mut all = self.frozen.lock();
-        all.retain(|_, bytes| bytes.strong_count() > 0);
-        all.insert(id, Arc::downgrade(&bytes));
+        self.files.keep(id, &bytes);
         Ok(bytes)
+    }
+
+    /// What this process has mapped of frozen objects.
+    pub(crate) fn files(&self) -> &Arc<Files> {
+        &self.files
     }
 
     /// Whether what the cell of a slot says can be believed: it was not swept, and nobody but this process writes private ones.
@@ -314,6 +317,29 @@ impl Session {
         self.region
             .cell(self.index(), slot)
             .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, format!("there is no slot {}", slot.0)))
+    }
+
+    /// Keeps a lane for one that moves references often, as long as there are enough for others.
+    pub(crate) fn keep_lane(&self) -> Option<KeptLane> {
+        let keep = |taken: u64| {
+            let free = taken.trailing_ones();
+            (taken.count_ones() < LANES as u32 / 2 && (free as usize) < LANES).then(|| taken | 1 << free)
+        };
+        let before = self.lanes_taken.fetch_update(Ordering::Acquire, Ordering::Relaxed, keep).ok()?;
+        Some(KeptLane(before.trailing_ones()))
+    }
+
+    /// Gives it back, in the process that has kept it.
+    pub(crate) fn give_lane_back(&self, lane: KeptLane) {
+        self.lanes_taken.fetch_and(!(1 << lane.0), Ordering::Release);
+    }
+
+    /// Does something with a lane that was kept, or else with a free one.
+    pub(crate) fn with_lane_kept<R>(&self, kept: Option<&KeptLane>, work: impl FnOnce(&AtomicU32) -> R) -> R {
+        match kept.and_then(|kept| self.lane(kept.0 as usize)) {
+            Some(lane) => work(lane),
+            None => self.with_lane(work),
+        }
     }
 
     /// Does something with a free lane. More threads than lanes wait for each other, for some hundred nanoseconds.

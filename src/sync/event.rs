@@ -66,7 +66,13 @@ impl<'a> Event<'a> {
     pub(crate) fn wake(self) -> bool {
         // Either this sees the mark, or the one that sets it sees what was stored.
         fence(Ordering::SeqCst);
-        let word = self.0.load(Ordering::Relaxed);
+        self.wake_after_swap()
+    }
+
+    /// The same after what they wait for was stored by a swap that is SeqCst: then the fence is dear and needless.
+    pub(crate) fn wake_after_swap(self) -> bool {
+        // SeqCst: the swap, this, the fence of the one that has marked the word, and its look come one after the other.
+        let word = self.0.load(Ordering::SeqCst);
         // If the swap fails, another waker has woken all, or somebody has marked the word who looks after the fence above.
         let slept = word & SLEEPS != 0
             && self.0.compare_exchange(word, word.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed).is_ok();

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use memmap2::{Mmap, MmapOptions};
 use rustix::fs::{MemfdFlags, Mode, SealFlags};
@@ -13,8 +13,12 @@ use crate::error::{Error, ErrorKind, Result};
 /// Every seal that keeps the bytes as they are.
 const SEALS: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::SEAL);
 
-/// Frozen bytes, mapped for reading.
-pub(crate) struct Frozen(Option<Mmap>);
+/// Frozen bytes, mapped for reading, and the file that they are in.
+pub(crate) struct Frozen {
+    /// Nothing can't be mapped.
+    mapped: Option<Mmap>,
+    file: File,
+}
 
 impl Frozen {
     /// Makes a memfd with these bytes, and seals it.
@@ -36,15 +40,16 @@ impl Frozen {
         Ok(file.into())
     }
 
-    /// Whether a descriptor is of so many bytes that nobody can change.
+    /// Whether a descriptor is of so many bytes that nobody can change. Returns the number of the file, cut: it tells it from others, as far as it goes.
     ///
     /// # Errors
     /// `Refused` if it is not.
-    pub(crate) fn check(fd: impl AsFd, len: u64) -> Result<()> {
+    pub(crate) fn check(fd: impl AsFd, len: u64) -> Result<u32> {
         let seals = rustix::fs::fcntl_get_seals(&fd).unwrap_or(SealFlags::empty());
-        let found = rustix::fs::fstat(&fd).map_err(|error| Error::os("look at frozen bytes", error))?.st_size;
+        let file = rustix::fs::fstat(&fd).map_err(|error| Error::os("look at frozen bytes", error))?;
+        let found = file.st_size;
         if seals.contains(SEALS) && u64::try_from(found) == Ok(len) {
-            return Ok(());
+            return Ok(file.st_ino as u32);
         }
         Err(Error::new(
             ErrorKind::Refused,
@@ -58,18 +63,23 @@ impl Frozen {
     /// `Refused` if somebody could change it.
     pub(crate) fn map(fd: OwnedFd, len: u64) -> Result<Self> {
         Self::check(&fd, len)?;
-        // Nothing can't be mapped.
-        if len == 0 {
-            return Ok(Self(None));
-        }
         let file = File::from(fd);
+        if len == 0 {
+            return Ok(Self { mapped: None, file });
+        }
         // SAFETY: sealed, as checked: the bytes neither change nor go away as long as they are mapped.
         let mapped = unsafe { MmapOptions::new().map(&file) };
-        mapped.map(|mapped| Self(Some(mapped))).map_err(|error| Error::os(format!("map {len} frozen bytes"), error))
+        let mapped = mapped.map_err(|error| Error::os(format!("map {len} frozen bytes"), error))?;
+        Ok(Self { mapped: Some(mapped), file })
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.0.as_deref().unwrap_or_default()
+        self.mapped.as_deref().unwrap_or_default()
+    }
+
+    /// For a broker that has lost it.
+    pub(crate) fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

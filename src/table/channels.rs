@@ -10,6 +10,10 @@ use crate::region::{ObjectId, Offset, Region, SessionIndex, SlotIndex};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Event, Owner};
 
+/// The number of a channel that is for one sender and one receiver, and of one that is for any number.
+pub(crate) const SINGLE: u32 = 0x51;
+pub(crate) const MANY: u32 = 0x4d;
+
 /// The words of one channel.
 #[derive(Clone, Copy)]
 pub(crate) struct ChannelWords<'r> {
@@ -19,7 +23,13 @@ pub(crate) struct ChannelWords<'r> {
 
 impl<'r> ChannelWords<'r> {
     pub(crate) fn ring(self) -> Ring<'r> {
-        Ring { tail: &self.head.tail, head: &self.head.head, entries: self.entries }
+        Ring { tail: &self.head.tail, head: &self.head.head, entries: self.entries, is_single: self.is_single() }
+    }
+
+    /// Whether it is for one sender and one receiver.
+    pub(crate) fn is_single(self) -> bool {
+        // Relaxed: it never changes.
+        self.head.form.load(Ordering::Relaxed) == SINGLE
     }
 
     pub(crate) fn senders(self) -> Side<'r> {

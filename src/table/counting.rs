@@ -239,23 +239,15 @@ impl<'t, C: Counts> Counting<'t, C> {
 
     /// Whether any session has a count. Reads the rows that the hint names, and no others.
     fn is_held(&self, words: &SlotWords<'_>, slot: SlotIndex) -> bool {
-        let mut hint = words.holders.load(Ordering::Acquire);
-        while hint != 0 {
-            let bit = hint.trailing_zeros() as u16;
-            hint &= hint - 1;
-            for index in (bit..self.table.session_count()).step_by(64) {
-                let session = SessionIndex(index);
-                let attached = self
-                    .table
-                    .session_state(session)
-                    .is_some_and(|state| SessionState::of_word(state.load(Ordering::Acquire)) != SessionState::Free);
-                // Acquire: pairs with the release of the last drop there.
-                if attached && self.table.cell(session, slot).is_some_and(|cell| cell.load(Ordering::Acquire) != 0) {
-                    return true;
-                }
-            }
-        }
-        false
+        let hint = words.holders.load(Ordering::Acquire);
+        SessionIndex::hinted(hint, self.table.session_count()).any(|session| {
+            let attached = self
+                .table
+                .session_state(session)
+                .is_some_and(|state| SessionState::of_word(state.load(Ordering::Acquire)) != SessionState::Free);
+            // Acquire: pairs with the release of the last drop there.
+            attached && self.table.cell(session, slot).is_some_and(|cell| cell.load(Ordering::Acquire) != 0)
+        })
     }
 
     /// Pushes a dead slot on the stack of returned ones. Only winners push and only the broker takes, always all of it.

@@ -52,9 +52,12 @@ impl Counts for Region {
     }
 }
 
-// Of `counting`, whose source `tests/interleavings` compiles with other atomics.
+// Of sources that `tests/interleavings` compiles with other atomics.
 #[cfg(test)]
 mod tests {
+    mod ring;
+    mod seats;
+
     use super::counting::{
         LIFTED, PROXIES, PROXY, READER, SATURATED, is_consistent, lift, proxies, readers, release, retain, settle,
     };

@@ -17,16 +17,18 @@
 use crate::region::{Generation, ObjectId, SlotIndex};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-const SLOT_BITS: u32 = 31;
+pub(super) const SLOT_BITS: u32 = 31;
 const SLOT: u64 = (1 << SLOT_BITS) - 1;
 const ROUND_BITS: u32 = 21;
 const ROUND: u64 = (1 << ROUND_BITS) - 1;
 const CHECK_AT: u32 = SLOT_BITS + ROUND_BITS;
 const POSITION_BITS: u32 = 48;
-const POSITION: u64 = (1 << POSITION_BITS) - 1;
+pub(super) const POSITION: u64 = (1 << POSITION_BITS) - 1;
 
 /// Odd, and without a run of more than seven equal bits: so a single bit that flips below changes each of the upper twelve.
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Another, so that a change of the slot and one of the generation do not make up for each other.
+const MIX_GENERATION: u64 = 0xd6e8_feb8_6659_fd93;
 
 /// The ring contradicts itself: somebody has written what is not his.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub(crate) struct Damaged;
 
 /// A value of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Word(u64);
+pub(super) struct Word(pub(super) u64);
 
 impl Word {
     fn new(slot: u64, generation: Generation, round: u64) -> Self {
@@ -43,10 +45,10 @@ impl Word {
     }
 
     fn check(low: u64, generation: Generation) -> u64 {
-        low.wrapping_add(u64::from(generation.0).rotate_left(17)).wrapping_mul(MIX) >> CHECK_AT
+        low.wrapping_mul(MIX).wrapping_add(u64::from(generation.0).wrapping_mul(MIX_GENERATION)) >> CHECK_AT
     }
 
-    fn empty(round: u64) -> Self {
+    pub(super) fn empty(round: u64) -> Self {
         Self::new(0, Generation(0), round)
     }
 
@@ -96,7 +98,7 @@ enum Seen {
 #[derive(Clone, Copy)]
 pub(crate) struct Vacancy {
     index: u64,
-    position: u64,
+    pub(super) position: u64,
     word: Word,
 }
 
@@ -122,6 +124,8 @@ pub(crate) struct Ring<'c> {
     pub(crate) tail: &'c AtomicU64,
     pub(crate) head: &'c AtomicU64,
     pub(crate) entries: &'c [AtomicU64],
+    /// Whether nobody else moves the tail while one sends, nor the head while one receives.
+    pub(crate) is_single: bool,
 }
 
 impl<'c> Ring<'c> {
@@ -143,7 +147,7 @@ impl<'c> Ring<'c> {
             let word = Word(entry.load(Ordering::Acquire));
             match word.seen(round) {
                 Seen::Vacant => return Ok(Some(Vacancy { index, position, word })),
-                Seen::Full(_) | Seen::Taken => move_on(self.tail, index, position),
+                Seen::Full(_) | Seen::Taken => self.move_on(self.tail, index, position),
                 // Relaxed, here and below: only tells whether the look at the entry came too late.
                 Seen::Before if self.tail.load(Ordering::Relaxed) == index => return Ok(None),
                 Seen::Nonsense if self.tail.load(Ordering::Relaxed) == index => return Err(Damaged),
@@ -156,11 +160,11 @@ impl<'c> Ring<'c> {
     pub(crate) fn fill(&self, vacancy: &Vacancy, id: ObjectId) -> bool {
         let Some((entry, round)) = self.at(vacancy.position) else { return false };
         let full = Word::full(id, round);
-        // Release: whoever sees the entry full sees the pin, and the object's bytes. Acquire: the one who has emptied it comes before.
-        if entry.compare_exchange(vacancy.word.0, full.0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        // Release: whoever sees the entry full sees the pin, and the object's bytes. Acquire: the one who has emptied it comes before. SeqCst: see `Event::wake_after_swap`.
+        if entry.compare_exchange(vacancy.word.0, full.0, Ordering::SeqCst, Ordering::Relaxed).is_err() {
             return false;
         }
-        move_on(self.tail, vacancy.index, vacancy.position);
+        self.move_on(self.tail, vacancy.index, vacancy.position);
         true
     }
 
@@ -175,7 +179,7 @@ impl<'c> Ring<'c> {
             let word = Word(entry.load(Ordering::Acquire));
             match word.seen(round) {
                 Seen::Full(slot) => return Ok(Some(Oldest { index, position, word, slot })),
-                Seen::Taken => move_on(self.head, index, position),
+                Seen::Taken => self.move_on(self.head, index, position),
                 Seen::Vacant if self.head.load(Ordering::Relaxed) == index => return Ok(None),
                 Seen::Before | Seen::Nonsense if self.head.load(Ordering::Relaxed) == index => return Err(Damaged),
                 Seen::Vacant | Seen::Before | Seen::Nonsense => {}
@@ -192,12 +196,23 @@ impl<'c> Ring<'c> {
     pub(crate) fn take(&self, oldest: &Oldest) -> bool {
         let Some((entry, round)) = self.at(oldest.position) else { return false };
         let empty = Word::empty(round.wrapping_add(1));
-        // Release: whoever sees the entry empty sees the taker's count and its lane.
-        if entry.compare_exchange(oldest.word.0, empty.0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        // Release: whoever sees the entry empty sees the taker's count and its lane. SeqCst: see `Event::wake_after_swap`.
+        if entry.compare_exchange(oldest.word.0, empty.0, Ordering::SeqCst, Ordering::Relaxed).is_err() {
             return false;
         }
-        move_on(self.head, oldest.index, oldest.position);
+        self.move_on(self.head, oldest.index, oldest.position);
         true
+    }
+
+    /// Moves head or tail on from a position whose entry has been taken or filled (R90), unless somebody has already.
+    fn move_on(&self, word: &AtomicU64, from: u64, position: u64) {
+        let next = index(position.wrapping_add(1));
+        // Release: whoever sees it moved on sees the entry as it was seen here.
+        if self.is_single {
+            word.store(next, Ordering::Release);
+        } else {
+            let _ = word.compare_exchange(from, next, Ordering::AcqRel, Ordering::Relaxed);
+        }
     }
 
     /// How many entries are full, as far as one can tell while others fill and take.
@@ -246,153 +261,11 @@ impl Full<'_> {
     }
 }
 
-fn index(position: u64) -> u64 {
+pub(super) fn index(position: u64) -> u64 {
     let position = position & POSITION;
     position | position.wrapping_mul(MIX) >> POSITION_BITS << POSITION_BITS
 }
 
 fn position(word: u64) -> Result<u64, Damaged> {
     if index(word) == word { Ok(word & POSITION) } else { Err(Damaged) }
-}
-
-/// Moves head or tail on from a position whose entry has been taken or filled (R90), unless somebody has already.
-fn move_on(word: &AtomicU64, from: u64, position: u64) {
-    // Release: whoever sees it moved on sees the entry as it was seen here.
-    let _ = word.compare_exchange(from, index(position.wrapping_add(1)), Ordering::AcqRel, Ordering::Relaxed);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Words {
-        tail: AtomicU64,
-        head: AtomicU64,
-        entries: Vec<AtomicU64>,
-    }
-
-    impl Words {
-        fn new(entries: usize) -> Self {
-            Self {
-                tail: AtomicU64::new(0),
-                head: AtomicU64::new(0),
-                entries: (0..entries).map(|_| AtomicU64::new(0)).collect(),
-            }
-        }
-
-        fn ring(&self) -> Ring<'_> {
-            Ring { tail: &self.tail, head: &self.head, entries: &self.entries }
-        }
-    }
-
-    fn id(slot: u32) -> ObjectId {
-        ObjectId::new(SlotIndex(slot), Generation(7))
-    }
-
-    fn send(ring: Ring<'_>, slot: u32) -> bool {
-        let vacancy = ring.vacancy().expect("not damaged");
-        vacancy.is_some_and(|vacancy| ring.fill(&vacancy, id(slot)))
-    }
-
-    fn receive(ring: Ring<'_>) -> Option<u32> {
-        let oldest = ring.oldest().expect("not damaged")?;
-        assert!(oldest.is_of(Generation(7)) && ring.has(&oldest) && ring.take(&oldest));
-        Some(oldest.slot.0)
-    }
-
-    #[test]
-    fn what_was_sent_first_is_received_first_round_after_round() {
-        for entries in [1, 2, 8] {
-            let words = Words::new(entries);
-            let ring = words.ring();
-            let (mut sent, mut received) = (0, 0);
-            // Past the wrapping of rounds, with one entry.
-            for step in 0..3_000_000_usize / entries {
-                let wanted = step % (entries + 2);
-                for _ in 0..wanted {
-                    let has_room = ring.len() < entries;
-                    assert_eq!(send(ring, sent), has_room);
-                    sent += u32::from(has_room);
-                }
-                assert_eq!(ring.len(), wanted.min(entries));
-                while let Some(slot) = receive(ring) {
-                    assert_eq!(slot, received);
-                    received += 1;
-                }
-                assert!(ring.is_consistent() && sent == received);
-            }
-        }
-    }
-
-    #[test]
-    fn one_that_is_stopped_before_its_swap_or_after_it_is_in_nobodys_way() {
-        let words = Words::new(4);
-        let ring = words.ring();
-        let stopped = ring.vacancy().expect("whole").expect("room");
-        assert!(send(ring, 1));
-        assert!(!ring.fill(&stopped, id(9)), "another was faster");
-        // One that has filled, and not moved the tail on.
-        words.tail.store(index(0), Ordering::Relaxed);
-        assert!(send(ring, 2));
-        let late = ring.oldest().expect("whole").expect("full");
-        assert_eq!(receive(ring), Some(1));
-        assert!(!ring.take(&late), "another was faster");
-        words.head.store(index(0), Ordering::Relaxed);
-        assert_eq!((receive(ring), receive(ring)), (Some(2), None));
-    }
-
-    #[test]
-    fn positions_wrap_round() {
-        let words = Words::new(2);
-        words.tail.store(index(POSITION - 1), Ordering::Relaxed);
-        words.head.store(index(POSITION - 1), Ordering::Relaxed);
-        let round = (POSITION - 1) >> 1;
-        words.entries.iter().for_each(|entry| entry.store(Word::empty(round).0, Ordering::Relaxed));
-        for slot in 0..5 {
-            assert!(send(words.ring(), slot));
-            assert_eq!(receive(words.ring()), Some(slot));
-        }
-    }
-
-    #[test]
-    fn a_bit_that_flips_in_any_word_is_noticed() {
-        let words = Words::new(2);
-        let ring = words.ring();
-        for slot in 0..5 {
-            assert!(send(ring, 3 + slot));
-            let oldest = ring.oldest().expect("whole").expect("full");
-            // One of the next round looks as if another had taken it meanwhile: it is noticed when that round comes.
-            for bit in (0..64).filter(|bit| *bit != SLOT_BITS) {
-                let entry = &words.entries[slot as usize % 2];
-                entry.fetch_xor(1 << bit, Ordering::Relaxed);
-                let seen = ring.oldest();
-                let is_believed = seen == Ok(None)
-                    || seen.is_ok_and(|oldest| oldest.is_some_and(|oldest| oldest.is_of(Generation(7))));
-                assert!(!is_believed, "bit {bit} of a full entry");
-                entry.fetch_xor(1 << bit, Ordering::Relaxed);
-                words.head.fetch_xor(1 << bit, Ordering::Relaxed);
-                assert_eq!(ring.oldest().err(), Some(Damaged), "bit {bit} of the head");
-                assert!(!ring.is_consistent());
-                words.head.fetch_xor(1 << bit, Ordering::Relaxed);
-            }
-            assert!(ring.take(&oldest));
-        }
-    }
-
-    #[test]
-    fn a_bit_that_flips_in_an_empty_entry_is_noticed_by_the_sender_or_the_receiver() {
-        for bit in 0..64 {
-            let words = Words::new(2);
-            let ring = words.ring();
-            for slot in 0..3 {
-                assert!(send(ring, slot));
-                assert_eq!(receive(ring), Some(slot));
-            }
-            words.entries[1].fetch_xor(1 << bit, Ordering::Relaxed);
-            let sender = ring.vacancy().map(|vacancy| vacancy.is_some_and(|vacancy| vacancy.position == 3));
-            let receiver = ring.oldest().map(|oldest| oldest.is_none_or(|oldest| oldest.is_of(Generation(7))));
-            assert!(sender != Ok(true), "bit {bit}");
-            assert!(receiver != Ok(true), "bit {bit}");
-        }
-    }
 }

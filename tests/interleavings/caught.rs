@@ -2,7 +2,7 @@
 
 use crate::flaw::{Flaw, Leaks};
 use crate::holds::explore;
-use crate::{scenes, waits};
+use crate::{channels, scenes, waits};
 
 macro_rules! caught {
     ($($name:ident: $flaw:ident, $file:ident::$scene:ident, $expected:literal;)*) => {
@@ -27,6 +27,9 @@ caught! {
     leak_when_an_attempt_ends_without_a_check: ForgetsCheck, scenes::stale_take_against_creation, "leaked";
     leak_when_a_sweep_does_not_check: ForgetsCheck, scenes::sweep_against_last_drop, "leaked";
     read_of_cleared_memory_when_cleared_before_death: ClearsEarly, scenes::take_against_last_drop, "Causality violation";
+    missing_pin_when_swaps_do_not_release: LooseSwaps, channels::hand_over, "a pin is missing";
+    too_few_pins_when_an_audit_looks_at_lanes_once: LooksOnce, channels::audit_against_reception, "a pin is missing";
+    nobody_says_that_all_are_gone_without_the_full_fence: WeakFence, channels::two_leave, "the state says something else";
     stale_take_when_a_generation_is_used_again: KeepsGeneration, scenes::stale_take_against_creation, "the first object is gone";
     sleeper_for_ever_without_the_full_fence: WeakFence, waits::one_for_the_other, "deadlock";
     sleeper_for_ever_on_the_mark_of_another: WakesUncounted, waits::two_at_one_event, "deadlock";

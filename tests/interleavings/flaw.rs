@@ -23,6 +23,8 @@ pub(crate) enum Flaw {
     ClearsEarly,
     /// The broker gives a slot to another object without a new generation.
     KeepsGeneration,
+    /// An audit looks at the lanes only before it counts.
+    LooksOnce,
     /// One that wakes takes the mark of an event away and does not count.
     WakesUncounted,
 }

@@ -84,6 +84,25 @@ impl World {
         SlotWords { refs: &slot.refs, generation: &slot.generation, holders: &slot.holders, next: &slot.next }
     }
 
+    /// As `audit`, of one slot. `stored` counts the references.
+    pub(crate) fn audit(&self, slot: SlotIndex, looks_once: bool, stored: impl FnOnce() -> u32) {
+        let words = self.words(slot);
+        let before = Refs(words.refs.load(Ordering::Acquire));
+        if !before.is_live() {
+            return;
+        }
+        let is_moving = || self.lanes.as_flattened().iter().any(|lane| lane.load(Ordering::Acquire) == slot.0 + 1);
+        let was_moving = is_moving();
+        let counted = stored();
+        if was_moving || !looks_once && is_moving() || counted == before.pins() {
+            return;
+        }
+        let _ = words.refs.compare_exchange(before.0, before.live(counted).0, Ordering::AcqRel, Ordering::Relaxed);
+        if Counting::new(self, SessionIndex::BROKER).check(slot, &self.lanes[0][0]) {
+            self.take_back();
+        }
+    }
+
     fn write(&self, slot: SlotIndex, owner: u32) {
         let payload = &self.at(slot).payload;
         payload.touched.with_mut(|_| payload.owner.set(owner));
@@ -279,6 +298,48 @@ impl Session {
             self.give_up(id.slot());
         }
         taken
+    }
+
+    /// As `Hold::store`.
+    pub(crate) fn send(&self, id: ObjectId, publish: impl FnOnce() -> bool) -> bool {
+        let (counting, words) = (self.counting(), self.world.words(id.slot()));
+        self.lane().store(id.slot().0 + 1, Ordering::Relaxed);
+        assert!(counting.pin(&words, id), "it is held");
+        release(self.cell(id.slot()));
+        let stored = publish();
+        if !stored {
+            counting.announce(&words, self.cell(id.slot()));
+            counting.unpin(&words, id);
+        }
+        self.lane().store(0, Ordering::Release);
+        stored
+    }
+
+    /// As `Hold::remove`.
+    pub(crate) fn receive(&self, id: ObjectId, claim: impl FnOnce() -> bool) -> bool {
+        let (counting, words) = (self.counting(), self.world.words(id.slot()));
+        counting.announce(&words, self.cell(id.slot()));
+        self.lane().store(id.slot().0 + 1, Ordering::Relaxed);
+        let taken = claim();
+        if taken {
+            assert!(counting.unpin(&words, id), "a pin is missing");
+        }
+        self.lane().store(0, Ordering::Release);
+        if !taken {
+            self.give_up(id.slot());
+        }
+        taken
+    }
+
+    /// Pins of an object that is alive.
+    pub(crate) fn pins_of(&self, slot: SlotIndex) -> Option<u32> {
+        let refs = Refs(self.world.at(slot).refs.load(Ordering::Acquire));
+        refs.is_live().then(|| refs.pins())
+    }
+
+    /// Changes the payload, as one that nobody else has.
+    pub(crate) fn write(&self, id: ObjectId) {
+        self.world.write(id.slot(), id.generation().0);
     }
 
     /// An attempt to take has failed.

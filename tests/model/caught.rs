@@ -6,6 +6,7 @@ use crate::mutation::Mutation;
 use crate::protocol::Protocol;
 use crate::ring::Calling;
 use crate::scenes;
+use crate::seats::Seats;
 
 const LIMIT: usize = 3_000_000;
 
@@ -136,4 +137,20 @@ caught_calling! {
     stuck_client_when_a_thread_puts_its_own_count_back: LeavesByOwnCount,
     stuck_client_when_a_thread_attends_by_its_own_count: AttendsByOwnCount,
     stuck_client_when_it_does_not_look_at_the_socket: IgnoresHangUp,
+}
+
+macro_rules! caught_seats {
+    ($($name:ident: $flaw:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            let flaw = Mutation::$flaw;
+            is_caught(&Seats { flaw: Some(flaw), ..scenes::SEATS }, flaw);
+        })*
+    };
+}
+
+caught_seats! {
+    one_that_is_there_is_gone_when_an_opener_keeps_the_epoch: OpenerKeepsEpoch,
+    one_that_is_there_is_gone_when_written_over_any_state: SettlesAnyState,
+    nobody_says_that_all_are_gone_when_a_sweep_settles_nothing: SweepSettlesNothing,
 }

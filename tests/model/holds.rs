@@ -91,6 +91,11 @@ fn value() {
 }
 
 #[test]
+fn seats() {
+    holds(&scenes::SEATS);
+}
+
+#[test]
 fn writer_number() {
     holds(&scenes::WRITER_NUMBER);
 }

@@ -19,7 +19,7 @@
 //! store a reference in an object or take one out, and goes on when the client is killed. The other [collects](collect)
 //! cycles, once at any moment and once at the end; after that nothing that cannot be reached may be left.
 //!
-//! What is sent through a [channel] is held by its entry until somebody has taken it.
+//! What is sent through a [channel] is held by its entry until somebody has taken it; who has its ends is a model of its own ([`seats`]).
 //!
 //! A client may [fork]: its row is copied while another thread of it goes on, and the child, which has all that both have at that moment, lives on the copy.
 //!
@@ -61,6 +61,7 @@ mod restart;
 mod ring;
 mod scene;
 mod scenes;
+mod seats;
 mod sweep;
 mod taker;
 mod ticket;

@@ -172,4 +172,10 @@ pub(crate) enum Mutation {
     AttendsByOwnCount,
     /// R88: one that waits at a ring does not look at the socket.
     IgnoresHangUp,
+    /// R98: one that opens an end leaves the state alone if it does not say that there are none.
+    OpenerKeepsEpoch,
+    /// R99: that there are none is written over any state.
+    SettlesAnyState,
+    /// Dead session: if it has no seat, nobody looks whether it was the last one.
+    SweepSettlesNothing,
 }

@@ -7,6 +7,7 @@ use crate::process::Op::{
     Redeem, Remove, Send, Serve, Upgrade,
 };
 use crate::scene::{Scene, Sent};
+use crate::seats::Seats;
 use crate::world::{BROKER_SESSION, Budget, NOBODY};
 
 const CREATE: Op = Create { proxy: 0 };
@@ -191,6 +192,9 @@ pub(crate) const ARRAY: Locking = Locking {
     kills: 2,
     flaw: None,
 };
+
+/// Three come and go.
+pub(crate) const SEATS: Seats = Seats { kills: 2, flaw: None };
 
 /// One writes an array, one seals it, one reads it.
 pub(crate) const SEAL: Locking =

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use sharehold::{Array, Kind, List, Manager, Object, Proxy, TicketOptions, Value};
+use sharehold::{Array, Channel, Kind, List, Manager, Object, Proxy, TicketOptions, Value};
 
 use crate::client::{self, find};
 use crate::common::{Actor, eventually, listen, say};
@@ -58,6 +58,7 @@ pub(crate) const WORKS: &[Work] = &[
     Work { name: "free", before: "create", begin: Begin::Ask("drop"), thread: Thread::Loop },
     Work { name: "free of 8 KB", before: "create 8 KB", begin: Begin::Ask("drop"), thread: Thread::Loop },
     Work { name: "free of a hosted object", before: "host", begin: Begin::Ask("drop"), thread: Thread::Loop },
+    Work { name: "free of a channel", before: "channel", begin: Begin::Ask("drop"), thread: Thread::Loop },
     Work { name: "publish", before: "create", begin: Begin::Ask("publish"), thread: Thread::Loop },
     Work { name: "publish over", before: "publish", begin: Begin::Ask("publish over"), thread: Thread::Loop },
     Work { name: "unpublish", before: "publish", begin: Begin::Ask("unpublish"), thread: Thread::Loop },
@@ -75,6 +76,13 @@ pub(crate) const WORKS: &[Work] = &[
         name: "sweep and audit after a redemption",
         before: "",
         begin: Begin::DeathAt("redeem the last use", 6),
+        thread: Thread::Loop,
+    },
+    Work { name: "sweep and audit after a send", before: "", begin: Begin::DeathAt("send", 3), thread: Thread::Loop },
+    Work {
+        name: "sweep and audit after a reception",
+        before: "",
+        begin: Begin::DeathAt("receive", 4),
         thread: Thread::Loop,
     },
     Work { name: "sweep after a last drop", before: "", begin: Begin::DeathAt("last drop", 3), thread: Thread::Loop },
@@ -114,6 +122,13 @@ fn perform(
         }
         "create" => held.push(untyped(manager.array(&canaries(20))?)?),
         "create 8 KB" => held.push(untyped(manager.array(&canaries(1024))?)?),
+        "channel" => {
+            let channel: Channel<Array<u64>> = manager.channel(2)?;
+            let sender = channel.sender()?;
+            sender.send(board.clone())?;
+            sender.send(manager.array(&canaries(20))?)?;
+            held.push(manager.redeem(&channel.ticket()?)?);
+        }
         "host" => notes.push(NoteProxy::new(manager, "first".into())?),
         // A method of the broker has a lock when it dies.
         "lock" => {
@@ -156,6 +171,8 @@ fn perform(
         "tidy" => {
             for object in held.drain(..) {
                 match object.kind()? {
+                    // What is in it goes with it.
+                    Kind::Channel => {}
                     Kind::Array => whole(&object.downcast::<Array<u64>>()?.read()?),
                     _ => assert_eq!(object.downcast::<Value<u8>>()?.get()?, 7),
                 }
@@ -180,6 +197,8 @@ pub(crate) fn hold(broker: &str) {
     let blackboard: Array<u64> = manager.lookup("blackboard").expect("published");
     let counter: Value<[u64; 8]> = manager.lookup("counter").expect("published");
     let _held = (board.clone(), board.clone(), manager.array(&canaries(30)).expect("room"));
+    let belt: Channel<Array<u64>> = manager.lookup("belt").expect("published");
+    let _ends = (belt.sender().expect("free"), belt.receiver().expect("free"));
     let _large = manager.array(&canaries(1024)).expect("room");
     let _note = NoteProxy::new(&manager, "held".into()).expect("created");
     let _reads = board.read().expect("nobody writes");

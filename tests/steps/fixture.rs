@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use sharehold::{Array, Broker, List, Manager, MethodError, Object, Proxy, Snapshot, Value, check};
+use sharehold::{
+    Array, Broker, Channel, List, Manager, MethodError, Object, Proxy, Receiver, Sender, Snapshot, Value, check,
+};
 
 use crate::common::served::{self, Served};
 use crate::common::{PATIENCE, eventually, say};
@@ -95,6 +97,9 @@ pub(crate) struct Fixture {
     /// All elements are the same.
     pub(crate) counter: Value<[u64; 8]>,
     pub(crate) shelf: List,
+    /// Both ends of a channel, which is empty.
+    pub(crate) sender: Sender<Array<u64>>,
+    pub(crate) receiver: Receiver<Array<u64>>,
     pub(crate) manager: Manager,
     /// Last: it ends when all proxies are gone.
     pub(crate) served: Served,
@@ -109,11 +114,14 @@ impl Fixture {
         let blackboard = manager.array(&[0_u64; 64]).expect("room");
         let counter = manager.value([0_u64; 8]).expect("room");
         let shelf = List::new(&manager).expect("room");
+        let belt: Channel<Array<u64>> = manager.channel(2).expect("room");
+        let (sender, receiver) = (belt.sender().expect("free"), belt.receiver().expect("free"));
+        manager.publish("belt", &belt).expect("published");
         manager.publish("board", &board).expect("published");
         manager.publish("blackboard", &blackboard).expect("published");
         manager.publish("counter", &counter).expect("published");
         manager.publish("shelf", &shelf).expect("published");
-        Self { board, blackboard, counter, shelf, manager, served }
+        Self { board, blackboard, counter, shelf, sender, receiver, manager, served }
     }
 
     fn census(&self) -> Option<Census> {
@@ -150,6 +158,15 @@ impl Fixture {
         });
         assert_eq!(check(&self.served.name).expect("checked").findings, Vec::<String>::new());
         whole(&self.board.read_for(PATIENCE).expect("nobody writes"));
+        assert!(self.receiver.try_recv().expect("whole").is_none());
+        // All its entries.
+        for _ in 0..2 {
+            self.sender.try_send(self.board.clone()).expect("room");
+        }
+        assert_eq!(
+            self.receiver.try_iter().map(|array| array.expect("whole").id()).collect::<Vec<_>>(),
+            [self.board.id(); 2]
+        );
         // Shorter than one waits for an owner before looking whether he lives: nobody has the locks, so nobody waits.
         let blackboard = self.blackboard.write_for(AT_ONCE).expect("no mark is left, and no lock");
         assert!(blackboard.iter().all(|x| *x == blackboard[0]), "torn: {:?}", &*blackboard);

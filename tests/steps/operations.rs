@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sharehold::{Array, ErrorKind, List, Manager, Object, Proxy, Ticket, TicketOptions, Value, Weak};
+use sharehold::{Array, Channel, ErrorKind, List, Manager, Object, Proxy, Ticket, TicketOptions, Value, Weak};
 
 use crate::common;
 use crate::common::PATIENCE;
@@ -11,6 +11,9 @@ use crate::tracer::{BEGIN, END, mark, thread_id};
 
 /// Longer than an operation takes that is executed step by step.
 const TICKET_LIFE: Duration = Duration::from_millis(150);
+
+/// Long enough for one that is executed step by step to fall asleep.
+const IN_VAIN: Duration = Duration::from_millis(60);
 
 /// An operation of a client.
 pub(crate) struct Operation {
@@ -237,6 +240,32 @@ fn shelf(manager: &Manager) -> List {
     // The first call of a process takes a connection of its own, and the broker a thread: that is not what is looked at.
     shelf.len().expect("answered");
     shelf
+}
+
+fn belt(manager: &Manager) -> Channel<Array<u64>> {
+    manager.lookup("belt").expect("published")
+}
+
+/// Puts so many arrays on the belt.
+fn load(fixture: &Fixture, count: usize) -> Prepared {
+    for _ in 0..count {
+        fixture.sender.try_send(fixture.manager.array(&canaries(30)).expect("room")).expect("room");
+    }
+    Prepared::default()
+}
+
+/// What comes from the belt is whole; and the belt moves on.
+fn use_belt(fixture: &Fixture, _: &Prepared) {
+    if let Some(array) = fixture.receiver.try_recv().expect("whole") {
+        whole(&array.read_for(PATIENCE).expect("nobody writes"));
+    }
+    fixture.sender.try_send(fixture.manager.array(&canaries(40)).expect("room")).expect("room");
+}
+
+fn clear_belt(fixture: &Fixture, _: Prepared) {
+    for array in fixture.receiver.try_iter() {
+        whole(&array.expect("whole").read_for(PATIENCE).expect("nobody writes"));
+    }
 }
 
 pub(crate) const OPERATIONS: &[Operation] = &[
@@ -547,6 +576,121 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         prepare: shelve,
         next: use_shelf,
         tidy: clear_shelf,
+    },
+    Operation {
+        name: "send",
+        perform: |broker, _| {
+            let manager = &connect(broker);
+            let sender = belt(manager).sender().expect("free");
+            let array = manager.array(&canaries(20)).expect("room");
+            begin();
+            let sent = sender.send(array);
+            end();
+            sent.expect("room");
+        },
+        prepare: nothing,
+        next: use_belt,
+        tidy: clear_belt,
+    },
+    Operation {
+        name: "send what others hold",
+        perform: |broker, _| {
+            let manager = &connect(broker);
+            let (sender, board) = (belt(manager).sender().expect("free"), board(manager));
+            begin();
+            let sent = sender.send(board);
+            end();
+            sent.expect("room");
+        },
+        prepare: nothing,
+        next: use_belt,
+        tidy: clear_belt,
+    },
+    Operation {
+        name: "send in vain",
+        perform: |broker, _| {
+            let manager = &connect(broker);
+            let sender = belt(manager).sender().expect("free");
+            let array = manager.array(&canaries(20)).expect("room");
+            begin();
+            let sent = sender.send_timeout(array, IN_VAIN);
+            end();
+            assert_eq!(sent.err().map(|error| error.kind()), Some(ErrorKind::Timeout));
+        },
+        prepare: |fixture| load(fixture, 2),
+        next: use_belt,
+        tidy: clear_belt,
+    },
+    Operation {
+        name: "receive",
+        perform: |broker, _| {
+            let manager = &connect(broker);
+            let receiver = belt(manager).receiver().expect("free");
+            begin();
+            let array = receiver.recv();
+            end();
+            array.expect("there");
+        },
+        prepare: |fixture| load(fixture, 1),
+        next: use_belt,
+        tidy: clear_belt,
+    },
+    Operation {
+        name: "receive in vain",
+        perform: |broker, _| {
+            let manager = &connect(broker);
+            let receiver = belt(manager).receiver().expect("free");
+            begin();
+            let array = receiver.recv_timeout(IN_VAIN);
+            end();
+            assert_eq!(array.err().map(|error| error.kind()), Some(ErrorKind::Timeout));
+        },
+        prepare: nothing,
+        next: use_belt,
+        tidy: clear_belt,
+    },
+    Operation {
+        name: "open and close both ends",
+        perform: |broker, _| {
+            let manager = &connect(broker);
+            let belt = belt(manager);
+            begin();
+            let ends = (belt.sender(), belt.receiver());
+            drop(ends);
+            end();
+        },
+        prepare: nothing,
+        next: use_belt,
+        tidy: clear_belt,
+    },
+    Operation {
+        name: "last drop of a channel",
+        perform: |broker, _| {
+            let manager = &connect(broker);
+            let channel: Channel<Array<u64>> = manager.channel(1).expect("room");
+            let sender = channel.sender().expect("free");
+            sender.send(manager.array(&canaries(20)).expect("room")).expect("room");
+            drop(sender);
+            begin();
+            drop(channel);
+            end();
+        },
+        prepare: nothing,
+        next: create_another,
+        tidy: no_rest,
+    },
+    Operation {
+        name: "create a channel",
+        perform: |broker, _| {
+            let manager = &connect(broker);
+            begin();
+            let channel = manager.channel::<Array<u64>>(1);
+            end();
+            channel.expect("room");
+        },
+        prepare: nothing,
+        next: create_another,
+        tidy: no_rest,
     },
     Operation {
         name: "leave",

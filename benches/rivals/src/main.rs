@@ -1,127 +1,148 @@
-//! What a call costs with sharehold, with others that do the same, and with a bare ping-pong: all take turns in one run.
+//! What sharehold's operations cost beside others that do the same, and beside the least that the machine asks: all take turns in one run.
+//!
+//! Workloads are data (`workload.rs`), contestants a file each (`contestants/`). Second processes are this program in a role (`player.rs`).
 
+mod aims;
 mod common;
-mod pingpong;
-mod report;
-mod rival;
-mod sharehold;
-mod tarpc;
+mod contestant;
+mod contestants;
+mod dice;
+mod lines;
+mod page;
+mod player;
+mod plot;
+mod results;
+mod run;
+mod stage;
+mod tables;
+mod workload;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use rustix::thread::CpuSet;
+use clap::Parser;
 
-use self::common::cores::{affinity, pin, set_affinity};
 use self::common::echo::{self, ROLE};
-use self::pingpong::PingPong;
-use self::report::{Measured, Report};
-use self::rival::Rival;
-use self::sharehold::Sharehold;
-use self::tarpc::{Server, Tarpc};
+use self::contestants::{floors, iceoryx2, ipc_channel, raw_sync, redis, sharehold, tarpc};
+use self::results::Results;
+use self::run::{Effort, Progress, Stopped};
+use self::stage::Stage;
+use self::workload::{WORKLOADS, Workload};
 
-const HELP: &str = "\
-Measures a call of `scale(f64) -> f64` in another process: a bare ping-pong with as many bytes, sharehold, and its rivals.
-
-Usage: cargo run --release --manifest-path benches/rivals/Cargo.toml -- [--rounds N]
-
-  --rounds N  in each of which all of them take a turn of 2000 calls [default: 20]
-  --help      this text
-
-It prints a table and writes `benches/rivals/results/calls.json`. Run it on an idle machine: it pins itself to the first two cores that it may use.";
-
-/// Calls in a row before it is another one's turn.
-const TURN: u64 = 2000;
-
-/// Where the callers and those who answer run.
-struct Place {
-    name: &'static str,
-    /// The core of those who answer. The caller is on the first one.
-    core: usize,
+/// Measures what sharehold's operations cost, beside its rivals and beside the least that the machine asks.
+///
+/// All that is installed takes turns in each round. A whole run writes the tables and the plot into docs/benchmarks.md and beside it, and all figures into
+/// benches/rivals/results/rivals.json; one that is cut short only shows them. Run it on an idle machine: it pins itself to the first two cores that it may use.
+#[derive(Parser)]
+struct Arguments {
+    /// Rounds, in each of which all have a turn.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Only workloads whose id contains one of these, as in `--only clone --only hand`; nothing is written.
+    #[arg(long)]
+    only: Vec<String>,
+    /// Few rounds of short turns, to see that it works; nothing is written.
+    #[arg(long)]
+    quick: bool,
+    /// Shows workloads and contestants, and measures nothing.
+    #[arg(long)]
+    list: bool,
 }
 
-const PLACES: [Place; 2] = [Place { name: "one core", core: 0 }, Place { name: "two cores", core: 1 }];
+const TURN: Duration = Duration::from_millis(10);
+const QUICK: Effort = Effort { rounds: 3, turn: Duration::from_millis(1), live: 10_000 };
+/// The id under which memory is asked for.
+const MEMORY: &str = "memory";
 
 fn main() -> ExitCode {
     if let Ok(role) = std::env::var(ROLE) {
         perform(&role.split('\n').collect::<Vec<_>>());
         return ExitCode::SUCCESS;
     }
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match rounds(&arguments.iter().map(String::as_str).collect::<Vec<_>>()) {
-        Ok(Some(rounds)) => compare(rounds),
-        Ok(None) => println!("{HELP}"),
-        Err(error) => {
-            eprintln!("{error}\n\n{HELP}");
-            return ExitCode::from(2);
+    let arguments = Arguments::parse();
+    if arguments.list {
+        list();
+        return ExitCode::SUCCESS;
+    }
+    let wanted = |id: &str| arguments.only.is_empty() || arguments.only.iter().any(|part| id.contains(part.as_str()));
+    let whole = Effort { rounds: usize::from(arguments.rounds), turn: TURN, live: 1_000_000 };
+    let effort = if arguments.quick { QUICK } else { whole };
+    run::stop_on_signals();
+    let results = match compare(effort, &wanted) {
+        Ok(results) => results,
+        Err(Stopped) => {
+            eprintln!("stopped: nothing was written");
+            return ExitCode::from(130);
         }
+    };
+    for (name, part) in page::parts(&results) {
+        println!("## {name}\n\n{part}");
+    }
+    let is_whole = !arguments.quick && arguments.only.is_empty();
+    match is_whole.then(|| page::write(&results)) {
+        Some(Err(error)) => {
+            eprintln!("the results can't be written: {error}");
+            return ExitCode::FAILURE;
+        }
+        Some(Ok(())) => eprintln!("written: docs/benchmarks.md, docs/rivals.svg, benches/rivals/results/rivals.json"),
+        None => eprintln!("nothing was written: this was not a whole run"),
+    }
+    if results.measured.iter().any(|measured| !measured.missing.is_empty()) {
+        eprintln!("some have failed");
+        return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }
 
-/// Plays the part of one that answers.
+/// Plays the part of a second process.
 fn perform(role: &[&str]) {
+    player::end_with_parent();
     match role {
-        [tarpc::ROLE, server] => tarpc::serve(server),
+        [floors::ROLE, part @ ..] => floors::perform(part),
+        [sharehold::ROLE, part @ ..] => sharehold::perform(part),
+        [raw_sync::ROLE, part @ ..] => raw_sync::perform(part),
+        [iceoryx2::ROLE, part @ ..] => iceoryx2::perform(part),
+        [ipc_channel::ROLE, part @ ..] => ipc_channel::perform(part),
+        [tarpc::ROLE, part @ ..] => tarpc::perform(part),
+        [redis::ROLE, part @ ..] => redis::perform(part),
         _ => echo::perform(role),
     }
 }
 
-/// None: somebody asked for help.
-fn rounds(arguments: &[&str]) -> Result<Option<usize>, String> {
-    match arguments {
-        [] => Ok(Some(20)),
-        ["--help" | "-h"] => Ok(None),
-        ["--rounds", rounds] => match rounds.parse() {
-            Ok(rounds @ 1..) => Ok(Some(rounds)),
-            _ => Err(format!("--rounds needs a number of at least 1, not `{rounds}`")),
-        },
-        other => Err(format!("not understood: `{}`", other.join(" "))),
+fn list() {
+    for Workload { id, what, floor, .. } in &WORKLOADS {
+        println!("{id:18} {what} (floor: {floor})");
     }
-}
-
-fn compare(rounds: usize) {
-    let all = affinity(None);
-    let mut report = Report::begin(rounds, TURN);
-    for place in &PLACES {
-        report.add(measure(place, &all, rounds));
-    }
-    print!("{}", report.table());
-    report.write();
-}
-
-fn measure(place: &Place, all: &CpuSet, rounds: usize) -> Measured {
-    let mut rivals = start(place, all);
-    let mut measured = Measured::new(place.name, rivals.iter().map(|rival| rival.name().to_owned()).collect());
-    for round in 0..rounds {
-        let mut nanos = vec![0.0; rivals.len()];
-        for turn in 0..rivals.len() {
-            // Nobody is always the first one.
-            let who = (round + turn) % rivals.len();
-            nanos[who] = rivals[who].call(TURN).as_nanos() as f64 / TURN as f64;
+    println!("{MEMORY:18} bytes of a 64 B object, all in\n");
+    for contestant in contestant::all() {
+        match (contestant.version)() {
+            Ok(version) => println!("{} {version}", contestant.name),
+            Err(why) => println!("{}: left out, {why}", contestant.name),
         }
-        measured.add(nanos);
     }
-    measured
 }
 
-/// Starts all of them, warm and in their places: processes and threads inherit where they may run.
-fn start(place: &Place, all: &CpuSet) -> Vec<Box<dyn Rival>> {
-    let me = Some(std::process::id());
-    set_affinity(me, all);
-    pin(me, place.core);
-    let theirs = affinity(None);
-    let mut rivals: Vec<Box<dyn Rival>> = vec![Box::new(PingPong::start()), Box::new(Sharehold::start())];
-    rivals.extend(Server::ALL.map(|server| Box::new(Tarpc::start(server)) as Box<dyn Rival>));
-    for rival in &mut rivals {
-        rival.call(TURN);
-        assert!(threads(&rival.pids()).all(|thread| affinity(Some(thread)) == theirs), "{} is elsewhere", rival.name());
+fn compare(effort: Effort, wanted: &dyn Fn(&str) -> bool) -> Result<Results, Stopped> {
+    let stage = Stage::open();
+    let machine = results::machine();
+    let mut contestants = contestant::all();
+    let versions: Vec<_> = contestants.iter().map(|one| (one.name, (one.version)())).collect();
+    for (name, why) in versions.iter().filter_map(|(name, version)| Some((name, version.as_ref().err()?))) {
+        eprintln!("{name} is left out: {why}");
     }
-    set_affinity(me, all);
-    pin(me, 0);
-    rivals
-}
+    let mut is_here = versions.iter().map(|(_, version)| version.is_ok());
+    contestants.retain(|_| is_here.next() == Some(true));
 
-fn threads(pids: &[u32]) -> impl Iterator<Item = u32> {
-    let tasks = |pid: &u32| std::fs::read_dir(format!("/proc/{pid}/task")).expect("it lives");
-    pids.iter().flat_map(tasks).map(|task| task.expect("listed").file_name().to_string_lossy().parse().expect("an id"))
+    let workloads: Vec<&'static Workload> = WORKLOADS.iter().filter(|workload| wanted(workload.id)).collect();
+    let count = workloads.len() + usize::from(wanted(MEMORY));
+    let mut measured = Vec::new();
+    for (number, workload) in workloads.into_iter().enumerate() {
+        let progress = Progress::new(number + 1, count, workload.what);
+        measured.push(run::measure(workload, &contestants, &stage, effort, &progress)?);
+    }
+    let mut memory = Vec::new();
+    if wanted(MEMORY) {
+        memory = run::memory(&contestants, &stage, effort, &Progress::new(count, count, "memory of an object"))?;
+    }
+    Ok(Results { machine, rounds: effort.rounds, versions, measured, memory })
 }

@@ -1,7 +1,6 @@
 //! Who is attached: processes enter, join with further connections, and end.
 
 use std::io;
-use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
@@ -179,7 +178,7 @@ impl Server {
         }
         for (_, away) in self.away.extract_if(|_, away| away.session == Some(index)) {
             // Its thread sees the end, and gives the connection up.
-            let _ = away.stream.shutdown(Shutdown::Both);
+            away.end();
         }
         let started = Instant::now();
         let is_gone = why == LEFT || attached.pidfd.as_ref().is_none_or(process::has_ended);

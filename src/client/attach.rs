@@ -172,7 +172,13 @@ impl Connections {
         if limits.is_cancelled() {
             return Err(scope::cancelled());
         }
-        let (answer, whole) = match connection.call(request, body, patience) {
+        // What another thread may interrupt waits at the socket, where it can be.
+        let answered = if request.is_call() && !limits.can_be_cancelled() {
+            connection.call_by_ring(request, body, patience)
+        } else {
+            connection.call(request, body, patience)
+        };
+        let (answer, whole) = match answered {
             // What can't be read may hold references: closing the connection has the broker cancel them.
             Ok(answer) => {
                 let read = read(answer);

@@ -102,10 +102,12 @@ pub(crate) enum Request {
     Slab = 70,
     /// What has come back to the slabs of this session is not all there: it is to be looked for. No reply.
     Lost = 71,
+    /// Asks for a call ring for this connection. Reply: its descriptor.
+    Ring = 80,
 }
 
 impl Request {
-    pub(crate) const ALL: [Request; 32] = [
+    pub(crate) const ALL: [Request; 33] = [
         Request::Attach,
         Request::Join,
         Request::Leave,
@@ -138,6 +140,7 @@ impl Request {
         Request::Bring,
         Request::Slab,
         Request::Lost,
+        Request::Ring,
     ];
 
     /// Whether it is asked of a connection that has no session yet, and of no other.

@@ -40,20 +40,25 @@ impl<'a> Event<'a> {
         if let Some(found) = spin.until(&mut ready) {
             return Some(found);
         }
-        let began = Instant::now();
+        let (began, mut waited) = (Instant::now(), Duration::ZERO);
         loop {
             // Relaxed: the fence orders the mark before the look, against `wake`.
             let marked = self.0.fetch_or(SLEEPS, Ordering::Relaxed) | SLEEPS;
             fence(Ordering::SeqCst);
             if let Some(found) = ready() {
-                spin.slept(began.elapsed());
                 return Some(found);
             }
-            let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
+            let left = timeout.map(|timeout| timeout.saturating_sub(waited));
             if left == Some(Duration::ZERO) {
                 return None;
             }
             futex::wait(self.0, marked, left);
+            waited = began.elapsed();
+            // Before the next mark, which would cost the next waker a system call.
+            if let Some(found) = ready() {
+                spin.slept(waited);
+                return Some(found);
+            }
         }
     }
 

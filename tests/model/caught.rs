@@ -4,6 +4,7 @@ use crate::explorer::{Model, explore};
 use crate::lock::Locking;
 use crate::mutation::Mutation;
 use crate::protocol::Protocol;
+use crate::ring::Calling;
 use crate::scenes;
 use crate::seats::Seats;
 use crate::slab::Slabs;
@@ -142,6 +143,27 @@ caught_in_slabs! {
     slot_in_two_hands_when_the_lost_are_announced: LostTakesAnnounced in SLAB_HOME,
     lost_slot_when_the_stack_of_the_dead_stays_open: StaysOpen in SLAB_HOME,
     slot_in_two_hands_when_a_sweep_frees_what_another_owns: SweepFreesForeign in SLAB_HOME,
+}
+
+macro_rules! caught_calling {
+    ($($name:ident: $flaw:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            let flaw = Mutation::$flaw;
+            is_caught(&Calling { calls: 4, kills: 1, flaw: Some(flaw) }, flaw);
+        })*
+    };
+}
+
+caught_calling! {
+    torn_request_when_its_turn_is_first: TurnBeforeMessage,
+    stuck_client_when_it_points_before_it_sends: PointsUnsent,
+    torn_request_when_the_bytes_point_to_the_socket: PointsInTheMessage,
+    torn_answer_when_its_turn_is_first: AnswersBeforeBytes,
+    stuck_client_when_a_thread_leaves_blindly: LeavesBlindly,
+    stuck_client_when_a_thread_puts_its_own_count_back: LeavesByOwnCount,
+    stuck_client_when_a_thread_attends_by_its_own_count: AttendsByOwnCount,
+    stuck_client_when_it_does_not_look_at_the_socket: IgnoresHangUp,
 }
 
 macro_rules! caught_seats {

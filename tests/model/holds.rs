@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::explorer::{Model, explore};
 use crate::mutation::Mutation;
 use crate::protocol::Protocol;
+use crate::ring::Calling;
 use crate::scene::Scene;
 use crate::scenes;
 
@@ -174,4 +175,9 @@ fn a_collector_may_kill_without_a_second_look() {
 fn a_collector_may_suspect_all() {
     let scenes = [scenes::CYCLE_TICKET, scenes::CYCLE_UNNAMED, scenes::CYCLE_WEAK, scenes::CARRY_WEAK, scenes::KNOT];
     holds_without(Mutation::SuspectsAll, &scenes);
+}
+
+#[test]
+fn call_ring() {
+    holds(&Calling { calls: 4, kills: 2, flaw: None });
 }

@@ -182,6 +182,22 @@ pub(crate) enum Mutation {
     AuditLooksOnce,
     /// R97: a dead channel is freed with what is in it.
     FreesFull,
+    /// R80: the turn is posted before the request is written.
+    TurnBeforeMessage,
+    /// R82: the client points to the socket before it has sent.
+    PointsUnsent,
+    /// R83: that something was sent over the socket is said in the bytes.
+    PointsInTheMessage,
+    /// R85: the turn of an answer is written before its bytes.
+    AnswersBeforeBytes,
+    /// R86: a thread leaves whatever the turn is.
+    LeavesBlindly,
+    /// R87: a thread that has read from the socket puts its own count back.
+    LeavesByOwnCount,
+    /// Attend: a thread begins with the count that the last one had.
+    AttendsByOwnCount,
+    /// R88: one that waits at a ring does not look at the socket.
+    IgnoresHangUp,
     /// R98: one that opens an end leaves the state alone if it does not say that there are none.
     OpenerKeepsEpoch,
     /// R99: that there are none is written over any state.

@@ -431,6 +431,36 @@ fn a_damaged_structure_lock_keeps_no_broker_from_starting() {
 }
 
 #[test]
+fn a_slot_of_a_slab_that_was_written_by_somebody_else_is_not_created_from() {
+    let manager = Manager::builder().objects(1000).capacity(1 << 20).start().expect("started");
+    let region = Region::of(manager.name());
+    let create = || manager.array(&[2_u64; 8]).expect("room");
+    // From now on there are slabs.
+    drop((0..50).map(|_| create()).collect::<Vec<_>>());
+    // Generation, kind, owner, offset, length, type and digest, of slots that are ready for the next object.
+    for (field, bit) in [(16, 1), (20, 1), (20, 17), (24, 1), (32, 1), (40, 1), (60, 1)] {
+        let id = create().id();
+        let again = create().id();
+        assert_eq!(id.to_bits() as u32, again.to_bits() as u32, "what dies comes back first");
+        region.flip(region.slot(id) + field, bit);
+        let (one, other) = (create(), create());
+        for array in [&one, &other] {
+            assert_ne!(array.id().to_bits() as u32, id.to_bits() as u32, "bit {bit} of the word at {field}");
+            assert_eq!(*array.read().expect("readable"), [2; 8]);
+        }
+    }
+    manager.audit().expect("audited");
+    assert_eq!(manager.stats().expect("stats").damaged, 7);
+    // The stack of what comes back, of the one session that there is beside the broker's.
+    region.flip(region.sessions + 256 + 128, 1);
+    region.flip(region.sessions + 256 + 132, 1);
+    let held: Vec<_> = (0..900).map(|_| create()).collect();
+    assert_eq!(held.iter().map(Proxy::id).collect::<std::collections::HashSet<_>>().len(), 900);
+    drop(held);
+    assert_eq!(manager.number_of_objects().expect("count"), 0);
+}
+
+#[test]
 fn a_slot_that_was_written_by_somebody_else_is_never_granted_again() {
     let manager = Manager::builder().objects(64).capacity(1 << 20).start().expect("started");
     let region = Region::of(manager.name());
@@ -439,13 +469,15 @@ fn a_slot_that_was_written_by_somebody_else_is_never_granted_again() {
     region.flip(region.slot(held.id()) + 24, 9);
     let mut damaged = vec![held.id()];
     for field in [16, 20, 24, 32, 40, 0] {
-        let array = manager.array(&[2_u64; 8]).expect("room");
+        // Each of its own length, so that none is of a slab.
+        let elements = vec![2_u64; 8 + field as usize];
+        let array = manager.array(&elements).expect("room");
         let id = array.id();
         drop(array);
         manager.audit().expect("audited");
         region.flip(region.slot(id) + field, 1);
         // The next object would have its slot.
-        let other = manager.array(&[3_u64; 8]).expect("room");
+        let other = manager.array(&elements).expect("room");
         assert_ne!(
             other.id().to_bits() as u32,
             id.to_bits() as u32,

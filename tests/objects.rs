@@ -332,3 +332,15 @@ fn the_region_of_a_dead_broker_can_be_audited_and_is_replaced_by_a_fresh_one() {
     next.stop().expect("in order");
     assert_eq!(check(&name).expect_err("nothing is left").kind(), ErrorKind::BrokerNotFound);
 }
+
+/// They are the system's to give: where it has none, nothing is different.
+#[test]
+fn a_region_in_huge_pages_has_what_any_other_has() {
+    let manager = Manager::builder().capacity(64 << 20).huge_pages().start().expect("started");
+    let zeroed = manager.array_zeroed::<u64>(1 << 20).expect("room");
+    zeroed.write().expect("nobody reads")[(1 << 20) - 1] = 7;
+    let small = manager.array(&[1_u8; 3]).expect("room");
+    assert_eq!((zeroed.read().expect("readable")[(1 << 20) - 1], small.read().expect("readable")[2]), (7, 1));
+    drop((zeroed, small));
+    assert_eq!(manager.stats().expect("stats").heap_used, 0);
+}

@@ -44,7 +44,12 @@ fn canary(seed: u64, index: usize) -> u64 {
 
 fn create(manager: &Manager, random: &mut Random) -> Result<Array<u64>> {
     // Some are large enough to be announced when they die.
-    let len = if random.below(20) == 0 { 200_000 } else { 1 + random.below(2000) as usize };
+    // Half of them come from slabs, and go back to them.
+    let len = match random.below(20) {
+        0 => 200_000,
+        1..10 => 1 + random.below(2000) as usize,
+        _ => 8,
+    };
     let seed = random.below(u64::MAX);
     let array = manager.array_with(len, |place| {
         place.iter_mut().enumerate().for_each(|(index, place)| *place = canary(seed, index));

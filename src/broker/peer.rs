@@ -34,6 +34,8 @@ pub(super) struct Connection {
     pub(super) pending: Option<Pending>,
     /// The references in the last result, with the same rule.
     pub(super) issued: Vec<LiveTicket>,
+    /// The last slab that was granted: the client has it once its next message comes.
+    pub(super) slab: Vec<Pending>,
     pub(super) writing: bool,
     /// A descriptor that came before the session was known: the region of a dead broker.
     pub(super) descriptor: Option<OwnedFd>,
@@ -81,6 +83,7 @@ impl Connection {
             session: None,
             is_first: false,
             pending: None,
+            slab: Vec::new(),
             issued: Vec::new(),
             writing: false,
             descriptor: None,
@@ -150,6 +153,8 @@ impl Connection {
             return Ok(None);
         }
         let Announced::Request(request) = announced else { return Err(protocol("a reply came where requests belong")) };
+        // Whoever asks for more has read what was answered before.
+        self.slab.clear();
         // Mostly there is one request, whose buffer changes places with that of the one before.
         let mut bytes = std::mem::take(&mut self.spare);
         bytes.clear();

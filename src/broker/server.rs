@@ -341,6 +341,7 @@ impl Server {
                 return;
             }
             (Request::Returned, Some(_)) => return self.host.take_back(),
+            (Request::Lost, Some(_)) => return self.host.books().note_lost(),
             (Request::Wait, Some(_)) => match self.wait(key, asked) {
                 Ok(true) => Ok(Vec::new()),
                 Ok(false) => return self.let_wait(key),
@@ -349,6 +350,7 @@ impl Server {
             (Request::Create, Some(session)) => {
                 message::unarchive(asked.body()).and_then(|create| self.grant(key, &create, session))
             }
+            (Request::Slab, Some(session)) => self.grant_slab(key, asked.body(), session),
             (Request::CreateWithin, Some(session)) => match self.create_within(key, asked, session) {
                 Ok(Some(granted)) => Ok(granted),
                 Ok(None) => return self.let_wait(key),
@@ -484,10 +486,11 @@ impl Server {
     fn heap_use(&mut self) -> HeapUse {
         self.host.take_back();
         let books = self.host.books();
-        let heap = books.heap();
+        let (heap, kept) = (books.heap(), books.idle_bytes());
         HeapUse {
             capacity: heap.capacity(),
-            free: heap.free_bytes(),
+            free: heap.free_bytes() + kept,
+            kept,
             largest: heap.largest(),
             warm: heap.warm_bytes(),
             damaged: books.damaged().into(),
@@ -557,7 +560,11 @@ fn new_region(config: &Config) -> Result<Region> {
         Backing::Memfd => Memory::memfd(&format!("sharehold:{}", config.name), len)?,
         Backing::Segment => Memory::create_segment(&place::segment_name(&config.name), len)?,
     };
-    Region::create(memory, &config.name, config.capacities, [random()?, random()?, random()?])
+    let region = Region::create(memory, &config.name, config.capacities, [random()?, random()?, random()?])?;
+    if config.huge_pages {
+        region.use_huge_pages();
+    }
+    Ok(region)
 }
 
 pub(super) fn random() -> Result<u64> {

@@ -15,7 +15,8 @@ use crate::broker::config::{Config, config_setters};
 use crate::broker::host;
 use crate::class::{Class, ClassProxy, MethodError};
 use crate::control::authkey::{Authkey, Login};
-use crate::control::message::{self, AuditDone, Create, HeapUse, Named, Of, Publish, Request};
+use crate::control::create::{Element, Wanted};
+use crate::control::message::{self, AuditDone, HeapUse, Named, Of, Publish, Request};
 use crate::control::{Channel, PATIENCE, create};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::archive::archive_fingerprint;
@@ -319,8 +320,8 @@ impl Manager {
     /// `RegionFull`, `TableFull`, `BrokerGone`.
     pub fn value<T: Shareable>(&self, value: T) -> Result<Value<T>> {
         let len = 2 * 8 * copy_words::<T>() as u64;
-        let create = create::of::<T>(Kind::Value, len, align_of::<T>().max(8) as u64);
-        let created = create::create(&self.session, &*self.channel, &create, self.room)?;
+        let wanted = Wanted::of(&Element::of::<T>(), Kind::Value, len, align_of::<T>().max(8) as u64);
+        let created = create::create(&self.session, &*self.channel, &wanted, self.room)?;
         let words: Payload<AtomicU64> = created.payload()?;
         payload::store(words.words(&created.hold), &value);
         <Value<T> as object::proxy::sealed::Typed>::of(created.hold)
@@ -477,16 +478,15 @@ impl Manager {
         let bytes = rkyv::to_bytes::<rancor::Error>(value).map_err(|error| {
             Error::new(ErrorKind::ArchiveInvalid, format!("a {} can't be archived: {error}", short_name::<T>()))
         })?;
-        let create = Create {
-            kind: Kind::Archive as u32,
-            type_name: create::cut(short_name::<T>()),
-            type_fingerprint: archive_fingerprint::<T>(),
-            element_size: size_of::<T::Archived>() as u64,
-            element_align: align_of::<T::Archived>() as u32,
-            len: bytes.len() as u64,
-            align: align_of::<T::Archived>().max(16) as u64,
+        let element = Element {
+            fingerprint: archive_fingerprint::<T>(),
+            size: size_of::<T::Archived>() as u64,
+            align: align_of::<T::Archived>() as u32,
+            name: &short_name::<T>,
         };
-        let created = create::create(&self.session, &*self.channel, &create, self.room)?;
+        let align = align_of::<T::Archived>().max(16) as u64;
+        let wanted = Wanted::of(&element, Kind::Archive, bytes.len() as u64, align);
+        let created = create::create(&self.session, &*self.channel, &wanted, self.room)?;
         let (place, hold): (Payload<u8>, Hold) = (created.payload()?, created.hold);
         // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
         unsafe { place.slice_mut() }.copy_from_slice(&bytes);
@@ -774,12 +774,13 @@ impl Manager {
             heap_capacity: heap.capacity,
             heap_used: heap.capacity - heap.free,
             heap_free: heap.free,
+            heap_kept: heap.kept,
             largest_free: heap.largest,
             warm: heap.warm,
             damaged: heap.damaged as u32,
             waiting: heap.waiting as u32,
             resident: region.resident(),
-            granted: header.granted.load(Ordering::Relaxed),
+            granted: census::created(region),
             deaths: header.deaths.load(Ordering::Relaxed),
             repaired: header.repaired.load(Ordering::Relaxed),
         })

@@ -192,6 +192,22 @@ impl Connection {
         Ok(())
     }
 
+    /// Sends a request, and does not wait for the reply. Returns its number.
+    pub(crate) fn send(&mut self, kind: Request, body: &[&[u8]]) -> Result<u64> {
+        let request = self.write(kind, body, self.timeout)?;
+        socket::send_all(&self.stream, &self.sent).map_err(broken)?;
+        if let Some(ring) = &mut self.ring {
+            ring.point_to_socket();
+        }
+        Ok(request)
+    }
+
+    /// Waits for the reply to what was sent.
+    pub(crate) fn reply(&mut self, kind: Request, request: u64, patience: Option<Duration>) -> Result<&[u8]> {
+        self.wait_at_most(patience)?;
+        self.receive(kind, request).map(|(body, _)| body)
+    }
+
     /// As [`Connection::call`], and sends a descriptor along. The message is short.
     pub(crate) fn call_sending(
         &mut self,

@@ -9,6 +9,7 @@ pub(crate) mod connection;
 pub(crate) mod create;
 pub(crate) mod message;
 pub(crate) mod ring;
+mod slab;
 
 pub(crate) use connection::Connection;
 pub(crate) use create::{Channel, PATIENCE};

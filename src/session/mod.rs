@@ -6,6 +6,7 @@ pub(crate) mod hold;
 pub(crate) mod reads;
 #[expect(clippy::module_inception, reason = "the file is named after its noun")]
 pub(crate) mod session;
+pub(crate) mod slabs;
 mod takings;
 mod tokens;
 

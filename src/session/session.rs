@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64 as PrivateU64};
 use std::sync::{Arc, OnceLock};
 
 use super::files::Files;
+use super::slabs::Slabs;
 use super::takings::Takings;
 use super::tokens::Tokens;
 use crate::error::{Error, ErrorKind, Result};
@@ -13,7 +14,7 @@ use crate::region::layout::{CHANNEL, FROZEN, HOSTED, LANES};
 use crate::region::{Generation, ObjectId, Region, Rights, SessionIndex, SlotIndex};
 use crate::sync::Owner;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use crate::sys::fork::ForkToken;
+use crate::sys::fork::{ForkToken, PerProcess};
 use crate::sys::frozen::Frozen;
 use crate::table::counting::SessionState;
 use crate::table::tickets::TicketPlace;
@@ -24,6 +25,8 @@ use crate::table::{Counting, sessions};
 pub(crate) trait Link: Send + Sync {
     /// An object died that is to be given back soon: a large one, a frozen one, whose file is open, a hosted one or a channel, which may hold others. One way; never waits.
     fn returned(&self);
+    /// Slots are lost that were on their way back to a slab of this session. One way.
+    fn lost(&self) {}
     /// A ticket expires at this time of the boot clock. One way.
     fn deadline(&self, at: u64);
     /// Has kept, in the broker itself, what brings an object back.
@@ -94,6 +97,7 @@ pub(crate) struct Session {
     pub(super) tokens: Tokens,
     /// Of a session that only reads: what it counts instead of its row.
     takings: Option<Takings>,
+    pub(super) slabs: PerProcess<Slabs>,
     /// What this process has mapped of frozen objects.
     files: Arc<Files>,
     /// Where this process last found a free ticket.
@@ -119,8 +123,16 @@ impl Session {
         // Each process starts elsewhere in the ticket table, so that they do not meet.
         let stripe = u32::from(index.0).wrapping_mul(64) % region.capacities().tickets;
         let broker_name = region.broker_name().into();
+        // The broker needs none, and who only reads creates nothing.
+        let has_slabs = index != SessionIndex::BROKER && rights == Rights::All;
+        let slabs = if has_slabs {
+            Slabs::new(number(index, generation), region.capacities().objects)
+        } else {
+            Slabs::new(0, 0)
+        };
         let session = Self {
             tokens: Tokens::new(region.capacities().objects),
+            slabs: PerProcess::new(slabs),
             takings,
             region,
             broker_name,
@@ -143,7 +155,7 @@ impl Session {
     /// Says which row is this process's.
     pub(super) fn place(&self, index: SessionIndex, generation: Generation, cells: NonNull<AtomicU64>) {
         // Relaxed: nobody else has the session yet, or it is a forked child's, which has one thread.
-        self.number.store(u64::from(generation.0) << 32 | u64::from(index.0), Ordering::Relaxed);
+        self.number.store(number(index, generation), Ordering::Relaxed);
         self.cells.store(cells.as_ptr(), Ordering::Relaxed);
     }
 
@@ -192,7 +204,12 @@ impl Session {
         SessionIndex(self.number.load(Ordering::Relaxed) as u16)
     }
 
-    fn generation(&self) -> Generation {
+    /// Generation (high half) and index.
+    pub(super) fn number(&self) -> u64 {
+        self.number.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn generation(&self) -> Generation {
         Generation((self.number.load(Ordering::Relaxed) >> 32) as u32)
     }
 
@@ -258,7 +275,7 @@ impl Session {
     }
 
     /// Whether the region says that this session is active: the broker has not ended it.
-    fn is_attached(&self) -> bool {
+    pub(super) fn is_attached(&self) -> bool {
         self.region.session(self.index()).is_some_and(|entry| {
             let state = entry.state.load(Ordering::Acquire);
             sessions::generation(state) == self.generation() && SessionState::of_word(state) == SessionState::Active
@@ -282,9 +299,12 @@ impl Session {
 
     #[cold]
     fn begin_anew(&self) {
-        if self.is_new.swap(false, Ordering::Relaxed)
-            && let Some(link) = self.link()
-        {
+        if !self.is_new.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        // Those that it has inherited are granted to its parent.
+        self.slabs.renew(Box::new(Slabs::new(self.number(), self.region.capacities().objects)));
+        if let Some(link) = self.link() {
             link.begin_anew();
         }
     }
@@ -386,9 +406,12 @@ impl Session {
             return self.link().map_or((), |link| takings.give_back(link, id));
         }
         let slot = id.slot();
+        if self.check_own(slot) {
+            return;
+        }
         let is_awaited = self.region.slot(slot).is_some_and(|slot| {
             slot.len.load(Ordering::Relaxed) >= BIG
-                || matches!(slot.kind.load(Ordering::Relaxed), HOSTED | FROZEN | CHANNEL)
+                || matches!(u32::from(slot.kind.load(Ordering::Relaxed)), HOSTED | FROZEN | CHANNEL)
         });
         if self.with_lane(|lane| self.counting().check(slot, lane))
             && (is_awaited || self.is_room_wanted())
@@ -397,6 +420,10 @@ impl Session {
             link.returned();
         }
     }
+}
+
+fn number(index: SessionIndex, generation: Generation) -> u64 {
+    u64::from(generation.0) << 32 | u64::from(index.0)
 }
 
 impl std::fmt::Debug for Session {

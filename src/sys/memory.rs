@@ -245,6 +245,16 @@ impl Memory {
         Some((pointer.cast(), (end - start) as usize))
     }
 
+    /// Asks for huge pages from an offset on. Whether there are any is the system's business.
+    pub(crate) fn ask_for_huge_pages(&self, from: u64) {
+        let Some((start, size)) = self.pages(from, self.len.saturating_sub(from)) else { return };
+        // SAFETY: the range lies inside the mapping; the advice changes no byte.
+        let advised = unsafe { rustix::mm::madvise(start, size, Advice::LinuxHugepage) };
+        if let Err(error) = advised {
+            tracing::debug!(%error, "the region has no huge pages");
+        }
+    }
+
     fn keep_out_of_core_dumps(&self) {
         // SAFETY: the range is this whole mapping; the advice changes nothing but core dumps.
         let advised =

@@ -64,7 +64,7 @@ impl<'r> ChannelWords<'r> {
 
 /// The words of the channel in a slot, if one is there whose words were written, alive or dead.
 pub(crate) fn words(region: &Region, index: SlotIndex) -> Option<ChannelWords<'_>> {
-    let slot = region.slot(index).filter(|slot| slot.kind.load(Ordering::Relaxed) == CHANNEL)?;
+    let slot = region.slot(index).filter(|slot| u32::from(slot.kind.load(Ordering::Relaxed)) == CHANNEL)?;
     // Acquire: pairs with the release of the creator, after it has written the words.
     let flags = slot.flags.load(Ordering::Acquire);
     let words = Words::read(slot);
@@ -77,8 +77,9 @@ pub(crate) fn words(region: &Region, index: SlotIndex) -> Option<ChannelWords<'_
 
 /// All slots that may have a channel, for those who keep no list of them.
 pub(crate) fn all(region: &Region) -> Vec<SlotIndex> {
-    let is_channel =
-        |index: &SlotIndex| region.slot(*index).is_some_and(|slot| slot.kind.load(Ordering::Relaxed) == CHANNEL);
+    let is_channel = |index: &SlotIndex| {
+        region.slot(*index).is_some_and(|slot| u32::from(slot.kind.load(Ordering::Relaxed)) == CHANNEL)
+    };
     (0..region.slots_used()).map(SlotIndex).filter(is_channel).collect()
 }
 

@@ -7,6 +7,7 @@ use crate::protocol::Protocol;
 use crate::ring::Calling;
 use crate::scenes;
 use crate::seats::Seats;
+use crate::slab::Slabs;
 
 const LIMIT: usize = 3_000_000;
 
@@ -35,6 +36,16 @@ macro_rules! caught_locking {
         fn $name() {
             let flaw = Mutation::$flaw;
             is_caught(&Locking { flaw: Some(flaw), ..scenes::$scene }, flaw);
+        })*
+    };
+}
+
+macro_rules! caught_in_slabs {
+    ($($name:ident: $flaw:ident in $scene:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            let flaw = Mutation::$flaw;
+            is_caught(&Slabs { flaw: Some(flaw), ..scenes::$scene }, flaw);
         })*
     };
 }
@@ -137,6 +148,22 @@ caught_calling! {
     stuck_client_when_a_thread_puts_its_own_count_back: LeavesByOwnCount,
     stuck_client_when_a_thread_attends_by_its_own_count: AttendsByOwnCount,
     stuck_client_when_it_does_not_look_at_the_socket: IgnoresHangUp,
+}
+
+caught_in_slabs! {
+    dead_proxy_when_any_grant_is_withdrawn: WithdrawsAnyValue in SLAB_GIVE,
+    slot_in_two_hands_when_pushed_unannounced: PushesUnannounced in SLAB_HOME,
+    slot_of_another_when_the_generation_of_a_stack_is_ignored: IgnoresStackGeneration in SLAB_NUMBER,
+    lost_slot_when_the_dead_of_an_owner_stay: EndKeepsDead in SLAB_HOME,
+    another_object_when_granted_before_its_words: AnewBeforeWords in SLAB_GIVE,
+    slot_in_two_hands_when_an_owner_takes_unclaimed: OwnerTakesUnclaimed in SLAB_HOME,
+    slot_in_two_hands_when_an_owner_takes_the_brokers: OwnerTakesTheBrokers in SLAB_WEAK,
+    slot_in_two_hands_when_freed_under_an_owner_that_walks: FreesWhileWalked in SLAB_HOME,
+    slot_in_two_hands_when_stacks_are_taken_before_lanes: StacksBeforeLanes in SLAB_HOME,
+    slot_in_two_hands_when_the_lost_are_an_owners: LostTakesOwners in SLAB_HOME,
+    slot_in_two_hands_when_the_lost_are_announced: LostTakesAnnounced in SLAB_HOME,
+    lost_slot_when_the_stack_of_the_dead_stays_open: StaysOpen in SLAB_HOME,
+    slot_in_two_hands_when_a_sweep_frees_what_another_owns: SweepFreesForeign in SLAB_HOME,
 }
 
 macro_rules! caught_seats {

@@ -76,6 +76,26 @@ holds! {
 }
 
 #[test]
+fn slab_home() {
+    holds(&scenes::SLAB_HOME);
+}
+
+#[test]
+fn slab_give() {
+    holds(&scenes::SLAB_GIVE);
+}
+
+#[test]
+fn slab_number() {
+    holds(&scenes::SLAB_NUMBER);
+}
+
+#[test]
+fn slab_weak() {
+    holds(&scenes::SLAB_WEAK);
+}
+
+#[test]
 fn array() {
     holds(&scenes::ARRAY);
 }

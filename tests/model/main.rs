@@ -24,6 +24,7 @@
 //! A client may [fork]: its row is copied while another thread of it goes on, and the child, which has all that both have at that moment, lives on the copy.
 //!
 //! The call [ring] is a model of its own too: a client, a thread of the broker and its loop, with a memory and a socket between them.
+//! [`slab`] is a smaller model of its own, too: slots that their owner makes anew.
 //!
 //! What is not: weak memory (memory is sequentially consistent here, so fences do nothing), numbers that wrap
 //! round, sleeping and waking, and a process that writes where it has no business. A client's request to the
@@ -62,6 +63,8 @@ mod ring;
 mod scene;
 mod scenes;
 mod seats;
+mod slab;
+mod slab_broker;
 mod sweep;
 mod taker;
 mod ticket;

@@ -10,6 +10,7 @@ use sharehold::{Broker, ClassBuilder, ClassTable, Datum, Manager, MethodError};
 use crate::datum;
 use crate::fault::{Fault, Outcome};
 use crate::proxy::{Proxy, wrap};
+use crate::thread::attach;
 
 /// A hosted object.
 struct Hosted(Py<PyAny>);
@@ -41,7 +42,7 @@ impl Served {
         let share = |run: &Py<PyAny>| Python::attach(|py| run.clone_ref(py));
         let constructor = (self.constructor.clone().unwrap_or_default(), share(&self.run));
         class = class.constructor(&constructor.0, move |arguments: Datum| {
-            Python::attach(|py| run(py, &constructor.1, None, "", arguments, |made| Ok(Hosted(made.unbind()))))
+            attach(|py| run(py, &constructor.1, None, "", arguments, |made| Ok(Hosted(made.unbind()))))
         });
         if self.constructor.is_none() {
             class = class.internal();
@@ -49,7 +50,7 @@ impl Served {
         for (name, signature, is_shared) in self.methods {
             let (run_it, method) = (share(&self.run), name.clone());
             let call = move |hosted: &Hosted, arguments: Datum| {
-                Python::attach(|py| run(py, &run_it, Some(&hosted.0), &method, arguments, answer))
+                attach(|py| run(py, &run_it, Some(&hosted.0), &method, arguments, answer))
             };
             class = match is_shared {
                 true => class.method(&name, &signature, call),

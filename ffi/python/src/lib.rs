@@ -2,7 +2,7 @@
 //!
 //! A proxy is a Python object that holds a Rust proxy. [`proxy`] is what all have in common, [`value`] and [`array`] are those of plain data; hosted objects get their methods in Python.
 //! [`buffer`] lets NumPy and everybody else look into arrays, [`guard`] keeps others out meanwhile. [`manager`] creates and finds objects, [`broker`] serves classes that are written in Python, whose
-//! calls [`datum`] carries. [`element`] knows types, [`fault`] turns errors into exceptions.
+//! calls [`datum`] carries, in threads that [`thread`] keeps known to the interpreter. [`element`] knows types, [`fault`] turns errors into exceptions.
 
 use pyo3::prelude::*;
 
@@ -15,6 +15,7 @@ mod fault;
 mod guard;
 mod manager;
 mod proxy;
+mod thread;
 mod value;
 
 #[pymodule]

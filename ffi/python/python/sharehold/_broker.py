@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import inspect
+import os
 import pickle
 import sys
 import traceback
 
 from . import _pickle, _served, _sharehold
+from ._errors import Error
 
 #: Special methods that a proxy has by default, if its class has them.
 SPECIAL = ("__len__", "__getitem__", "__setitem__", "__delitem__", "__contains__", "__call__", "__bool__", "__int__", "__float__")
@@ -102,7 +104,17 @@ def main() -> None:
         # A class that is registered twice has its first name where a method has something hosted.
         _served.names.setdefault(cls, name)
         served.append(Served(name, cls, only, shared))
-    _sharehold.serve_parent(served)
+    status = 1
+    try:
+        _sharehold.serve_parent(served)
+        status = 0
+    except Error:
+        # The process that has started this one is told.
+        pass
+    finally:
+        sys.stderr.flush()
+        # Without tearing down the interpreter, in which threads may still be.
+        os._exit(status)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import queue
 
 
 class Error(Exception):
@@ -89,6 +90,8 @@ _KINDS = {
     "ReadOnly": ("The manager only reads.", (Error, PermissionError)),
     "WrongAuthkey": ("The broker's authkey is another one, or one side has none.", (Error, PermissionError)),
     "TooManyTries": ("Too many wrong authkeys came from this user.", (Error, PermissionError)),
+    "Disconnected": ("All senders of a channel are gone, or all receivers, or it was closed.", (Error, EOFError)),
+    "ChannelFull": ("The channel is full.", (Error, queue.Full)),
 }
 
 _BY_NUMBER: list = [Error]

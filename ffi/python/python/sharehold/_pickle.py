@@ -77,39 +77,36 @@ def redeem(ticket: str, description=None):
     return _typed(proxy, description)
 
 
-class _swap:
-    """Something of this thread that a call replaces while it is written or read: a method may call others meanwhile."""
-
-    __slots__ = ("name", "value", "before")
-
-    def __init__(self, name, value):
-        self.name, self.value = name, value
-
-    def __enter__(self):
-        self.before = getattr(_calls, self.name, None)
-        setattr(_calls, self.name, self.value)
-        return self.value
-
-    def __exit__(self, *exception):
-        setattr(_calls, self.name, self.before)
-
-
 def dumps(value):
-    """A pickle for a call, and the proxies in it."""
-    with _swap("outgoing", []) as proxies:
+    """A pickle for a call, and the proxies in it. A method that is written meanwhile may make calls of its own."""
+    before = getattr(_calls, "outgoing", None)
+    _calls.outgoing = proxies = []
+    try:
         return pickle.dumps(value, 5), proxies
+    finally:
+        _calls.outgoing = before
 
 
 def loads(data, proxies):
     """The reverse of `dumps`."""
-    with _swap("incoming", proxies):
+    if not proxies:
         return pickle.loads(data)
+    before = getattr(_calls, "incoming", None)
+    _calls.incoming = proxies
+    try:
+        return pickle.loads(data)
+    finally:
+        _calls.incoming = before
 
 
 def outside(value):
     """A pickle for no call, also in the middle of one."""
-    with _swap("outgoing", None):
+    before = getattr(_calls, "outgoing", None)
+    _calls.outgoing = None
+    try:
         return pickle.dumps(value, 5)
+    finally:
+        _calls.outgoing = before
 
 
 # A class in Rust, which can't say it by itself.

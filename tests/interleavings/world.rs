@@ -432,6 +432,7 @@ impl Session {
     }
 
     /// As `Session::take_home`, of the one slot.
+    #[expect(clippy::expect_used, reason = "a test that can't go on fails")]
     pub(crate) fn take_home(&self) -> Option<(ObjectId, Refs)> {
         let slot = SlotIndex(take_stack(&self.world.stacks[usize::from(self.me.0)]).checked_sub(1)?);
         let dead = self.counting().take_home(&self.world.words(slot)).expect("nobody else takes it");

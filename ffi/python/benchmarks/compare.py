@@ -83,12 +83,13 @@ class Bench:
         self.rounds = rounds
         self.rows: list = []
 
-    def compare(self, what: str, aim: str, repeat: int, **sides) -> None:
-        """Runs the sides in turn, each `repeat` times a round, and notes the median times of one."""
+    def compare(self, what: str, aim: str, repeat: int, slowly: int | None = None, **sides) -> None:
+        """Runs the sides in turn, each `repeat` times a round, and notes the median times of one. Those that make calls or copies are run `slowly` times, by default a twentieth."""
+        slowly = max(repeat // 20, 5) if slowly is None else slowly
         times = {name: [] for name in sides}
         for number in range(self.rounds + 1):
             for name, work in sides.items():
-                count = repeat if name == "sharehold" or repeat < 100 else max(repeat // 20, 1)
+                count = repeat if name in ("sharehold", "shared_memory") else slowly
                 start = time.perf_counter()
                 for _ in range(count):
                     work()
@@ -154,7 +155,7 @@ def main() -> None:
         block.unlink()
 
         mine, his = ours.Magnifier(3), rival.Magnifier(3)
-        bench.compare("call scale(2.5)", "3x Manager", 200, sharehold=lambda: mine.scale(2.5), manager=lambda: his.scale(2.5))
+        bench.compare("call scale(2.5)", "3x Manager", 200, 200, sharehold=lambda: mine.scale(2.5), manager=lambda: his.scale(2.5))
 
         def block_made():
             memory = shared_memory.SharedMemory(create=True, size=8)
@@ -185,13 +186,13 @@ def main() -> None:
 
                 return hand_over
 
-            # What is large is handed over a few times only by those that copy it.
-            repeat = 20 if size < 1 << 25 else 1
             aim = "1,000x Manager" if size == 1 << 26 else "100x Manager"
             bench.compare(
                 f"array of {title} to another process, seen and answered",
                 aim,
-                repeat,
+                50,
+                # What is large is handed over once by those that copy it.
+                1 if size == 1 << 26 else 10,
                 sharehold=over("sharehold", shared),
                 manager=over("manager", kept),
                 shared_memory=over("shared_memory", (memory.name, size)),

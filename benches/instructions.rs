@@ -44,7 +44,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let asked = |what: &str| std::env::args().any(|argument| argument == what);
-    let manager = Manager::builder().class::<Magnifier>().tickets(1 << 16).start().expect("a broker");
+    // A name of the same length each time: it is in the tickets.
+    let name = format!("instructions-{:010}", std::process::id());
+    let manager = Manager::builder().name(name).class::<Magnifier>().tickets(1 << 16).start().expect("a broker");
     if !asked("--bench") {
         // Not by `cargo bench`: everything once, to see that it works.
         count(manager.name());

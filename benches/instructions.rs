@@ -34,6 +34,9 @@ const REPEATS: usize = 3;
 const GROWTH: f64 = 0.05;
 /// The same where the figures are of another compiler, which may have its own way with small things.
 const GROWTH_ELSEWHERE: f64 = 0.25;
+/// The same of what waits for an answer, by the beginning of its name: it looks for one before it sleeps, and not always as often.
+const GROWTH_OF_WAITING: f64 = 0.25;
+const WAITING: &str = "call";
 const FIGURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.json");
 /// What the operations are counted less.
 const EMPTY: &str = "empty loop";
@@ -44,6 +47,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let asked = |what: &str| std::env::args().any(|argument| argument == what);
+    // All on one core, where nobody looks for an answer for long.
+    common::cores::pin(None, 0);
     // A name of the same length each time: it is in the tickets.
     let name = format!("instructions-{:010}", std::process::id());
     let manager = Manager::builder().name(name).class::<Magnifier>().tickets(1 << 16).start().expect("a broker");
@@ -93,6 +98,7 @@ fn compare(counted: &BTreeMap<String, f64>) -> ExitCode {
         let change = before.map(|before| now / before - 1.0);
         let shown = change.map_or("new".into(), |change| format!("{:+.1} %", change * 100.0));
         println!("| {what} | {now:.1} | {} | {shown} |", before.map_or("-".into(), |before| format!("{before:.1}")));
+        let most = if what.starts_with(WAITING) { most.max(GROWTH_OF_WAITING) } else { most };
         if change.is_none_or(|change| change > most) {
             failed.push(what.as_str());
         }
@@ -102,11 +108,7 @@ fn compare(counted: &BTreeMap<String, f64>) -> ExitCode {
     if failed.is_empty() {
         return ExitCode::SUCCESS;
     }
-    println!(
-        "\nmore than {:.0} % over the committed figure, or not in both lists: {}",
-        most * 100.0,
-        failed.join(", ")
-    );
+    println!("\nmore over the committed figure than may be, or not in both lists: {}", failed.join(", "));
     println!("if that is meant to be: just instructions --bless");
     ExitCode::FAILURE
 }

@@ -273,12 +273,8 @@ pub(crate) fn bytes(session: &Arc<Session>, channel: &dyn Channel, bytes: &[u8])
     Ok(array)
 }
 
-/// A request for an object with elements of `T`.
-pub(crate) fn of<T: Shareable>(kind: Kind, len: u64, align: u64) -> Create {
-    described(&Schema::of::<T>(), kind, len, align)
-}
-
-fn described(schema: &Schema, kind: Kind, len: u64, align: u64) -> Create {
+/// A request for an object with elements of a type that is stated at run time.
+pub(crate) fn described(schema: &Schema, kind: Kind, len: u64, align: u64) -> Create {
     Create {
         kind: kind as u32,
         type_name: cut(schema.name.clone()),

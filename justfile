@@ -24,7 +24,7 @@ steps WHAT="":
 
 # The benchmarks, each beside its floor.
 bench:
-    cargo bench --bench core --bench calls --bench strangers
+    cargo bench --bench core --bench calls --bench strangers --bench handover
 
 # How many instructions the hot paths take, beside the committed figures; `just instructions --bless` renews these. Needs valgrind.
 instructions *ARGS:
@@ -37,6 +37,10 @@ model:
 # Other systems beside this one: `just rivals`, `just rivals --list`, `just rivals --quick --only call`. Compiles them first, in a crate of their own.
 rivals *ARGS:
     cargo run --release --manifest-path benches/rivals/Cargo.toml -- {{ARGS}}
+
+# The Python package: its wheel in a fresh environment, and its tests.
+python:
+    ffi/python/check.sh
 
 # Fuzzes all that reads foreign bytes, SECONDS each; sanitizers; rules for dependencies.
 tools SECONDS="60":

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use common::cores::{affinity, pin, set_affinity};
 use common::echo::{self, Echo, ROLE, SCALE, Sizes};
 use common::report::{Aim, Report, configured, repeat};
+use common::words::Pinger;
 use criterion::{Criterion, SamplingMode};
-use sharehold::{Array, List, Manager, MethodError};
+use sharehold::{Array, CallScope, Canceller, List, Manager, MethodError};
 
 const MEGABYTE: usize = 1 << 20;
 const BIG: Sizes = Sizes { request: MEGABYTE, reply: MEGABYTE };
@@ -64,6 +65,7 @@ fn main() {
     let many = if measures { 1_000_000 } else { 2000 };
     let report = Report::default();
     scale(&report, &mut criterion);
+    ring(&report, &mut criterion);
     create(&report, &mut criterion);
     megabyte(&report, &mut criterion);
     callers(&report, &mut criterion);
@@ -99,6 +101,55 @@ fn scale(report: &Report, criterion: &mut Criterion) {
             set_affinity(pid, &all);
         }
     }
+    group.finish();
+}
+
+/// The call ring beside what it stands on, and beside the way over the socket, which calls take that can be cancelled.
+fn ring(report: &Report, criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("call ring");
+    let manager = start();
+    let lens = MagnifierProxy::new(&manager, 2.0).expect("created");
+    let broker = manager.child_pid().expect("our broker");
+    let asleep = Pinger::start(true);
+    let all = affinity(None);
+    let call = || _ = black_box(lens.scale(black_box(1.5)).expect("called"));
+    let canceller = Canceller::new();
+    pin(None, 0);
+    for (place, core) in [("one core", 0), ("two cores", 1)] {
+        for pid in [broker, asleep.pid()] {
+            pin(Some(pid), core);
+        }
+        if core == 0 {
+            let name = "one core: scale(f64) against a futex ping-pong";
+            report.beside(
+                &mut group,
+                name,
+                Aim::Ratio(1.5),
+                |runs| repeat(runs, || asleep.ask()),
+                |runs| repeat(runs, call),
+            );
+        } else {
+            let awake = Pinger::start(false);
+            pin(Some(awake.pid()), core);
+            awake.pause(true);
+            let name = "two cores: scale(f64) against a ping-pong that looks all the time";
+            let floor = |runs| {
+                awake.pause(false);
+                awake.ask();
+                let took = repeat(runs, || awake.ask());
+                awake.pause(true);
+                took
+            };
+            report.beside(&mut group, name, Aim::Ratio(2.0), floor, |runs| repeat(runs, call));
+        }
+        let by_socket = |runs| CallScope::new().canceller(&canceller).run(|| repeat(runs, call));
+        let name = format!("{place}: scale(f64) by the ring against over the socket");
+        report.beside(&mut group, &name, Aim::None, by_socket, |runs| repeat(runs, call));
+        for pid in [broker, asleep.pid()] {
+            set_affinity(Some(pid), &all);
+        }
+    }
+    set_affinity(None, &all);
     group.finish();
 }
 

@@ -42,6 +42,8 @@ fn main() {
     value_get(&report, &mut criterion);
     tickets(&report, &mut criterion);
     create(&report, &mut criterion);
+    slab(&report, &mut criterion);
+    get(&report, &mut criterion);
     big_array(&report, &mut criterion);
     fork(&report, &mut criterion, if measures { 100_000 } else { 1000 });
     crowd(&report, &mut criterion, many);
@@ -190,6 +192,115 @@ fn create(report: &Report, criterion: &mut Criterion) {
         for pid in [None, Some(broker), Some(bare.pid()), Some(same.pid())] {
             set_affinity(pid, &all);
         }
+    }
+    group.finish();
+}
+
+/// As many atomic additions, each on a word of its own.
+fn adds(words: &[AtomicU64]) -> impl Fn(u64) -> Duration {
+    |runs| repeat(runs, || words.iter().for_each(|word| _ = word.fetch_add(1, Ordering::AcqRel)))
+}
+
+/// Creates an array of 64 bytes that nobody can change any more, reads it in place, and lets it die.
+#[inline]
+fn small_array(manager: &Manager, elements: &[u64; 8]) {
+    let array = manager.array(black_box(elements)).expect("room");
+    black_box(array.seal().expect("nobody writes")[7]);
+}
+
+fn slab(report: &Report, criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("slab");
+    let manager = Manager::start().expect("a broker");
+    let elements = [7_u64; 8];
+    // As many locked instructions and full fences as the protocol makes.
+    let words: [AtomicU64; 13] = Default::default();
+    report.beside(
+        &mut group,
+        "64 B created, sealed, read, dropped against 13 atomic adds",
+        Aim::Nanos(150.0),
+        adds(&words),
+        |runs| repeat(runs, || small_array(&manager, &elements)),
+    );
+    report.beside(&mut group, "value created, dropped against 9 atomic adds", Aim::None, adds(&words[..9]), |runs| {
+        repeat(runs, || drop(black_box(manager.value(1_u64).expect("room"))))
+    });
+    // The same by another process meanwhile, each on its own core.
+    let value = manager.value(1_u64).expect("room");
+    let neighbour = Neighbour::start_as("creator", &manager, &value);
+    let all = affinity(None);
+    pin(None, 0);
+    report.beside(
+        &mut group,
+        "64 B, another process at it against idle",
+        Aim::Ratio(1.1),
+        |runs| {
+            neighbour.rest();
+            repeat(runs, || small_array(&manager, &elements))
+        },
+        |runs| {
+            neighbour.work();
+            repeat(runs, || small_array(&manager, &elements))
+        },
+    );
+    drop(neighbour);
+    set_affinity(None, &all);
+    // Created here, and dropped by another thread: it comes back to where it was made by a batch at a time.
+    let (send, receive) = std::sync::mpsc::sync_channel::<sharehold::Array<u64>>(256);
+    let dropper = std::thread::spawn(move || receive.into_iter().for_each(drop));
+    let (to_same, same) = std::sync::mpsc::sync_channel::<Arc<[u64; 8]>>(256);
+    let their_dropper = std::thread::spawn(move || same.into_iter().for_each(drop));
+    report.beside(
+        &mut group,
+        "64 B created, dropped by another thread, against an Arc",
+        Aim::None,
+        |runs| repeat(runs, || to_same.send(Arc::new(elements)).expect("it lives")),
+        |runs| repeat(runs, || send.send(manager.array(&elements).expect("room")).expect("it lives")),
+    );
+    drop((send, to_same));
+    dropper.join().expect("it ends");
+    their_dropper.join().expect("it ends");
+    for (size, len) in [("64 B", 64), ("1 MB", 1 << 20)] {
+        let mut arrays: Vec<sharehold::Array<u8>> = Vec::new();
+        let name = format!("seal of {size} against 4 atomic adds");
+        report.beside(&mut group, &name, Aim::Nanos(100.0), adds(&words[..4]), |runs| {
+            let mut took = Duration::ZERO;
+            for _ in 0..runs.div_ceil(32) {
+                arrays.clear();
+                arrays.extend(
+                    (0..32).map(|_| manager.array_with::<u8, sharehold::Error>(len, |_| Ok(())).expect("room")),
+                );
+                let started = Instant::now();
+                arrays.iter().for_each(|array| _ = black_box(array.seal().expect("nobody writes")));
+                took += started.elapsed();
+            }
+            took.mul_f64(runs as f64 / (runs.div_ceil(32) * 32) as f64)
+        });
+    }
+    group.finish();
+}
+
+/// A proxy of an object that this process does not hold, got and dropped, at random among so many.
+fn get(report: &Report, criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("get");
+    let words: [AtomicU64; 10] = Default::default();
+    for (count, size, aim) in [(1000, "1 k", Aim::Nanos(60.0)), (100_000, "100 k", Aim::Nanos(250.0))] {
+        let manager = Manager::builder().tickets(1 << 18).names(1 << 18).start().expect("a broker");
+        let held: Vec<Value<u64>> = (0..count as u64).map(|i| manager.value(i).expect("room")).collect();
+        let names: Vec<String> = (0..count).map(|i| format!("value {i}")).collect();
+        names.iter().zip(&held).for_each(|(name, value)| manager.publish(name, value).expect("a free name"));
+        let weak: Vec<sharehold::Weak<Value<u64>>> = held.iter().map(Proxy::downgrade).collect();
+        drop(held);
+        let (mut dice, mut their_dice) = (Dice(1), Dice(1));
+        let name = format!("by name, dropped, among {size} against 8 atomic adds");
+        report.beside(&mut group, &name, aim, adds(&words[..8]), |runs| {
+            repeat(runs, || {
+                drop(black_box(manager.lookup::<Value<u64>>(&names[dice.below(count)]).expect("published")))
+            })
+        });
+        let name = format!("by id, dropped, among {size} against 10 atomic adds");
+        report.beside(&mut group, &name, aim, adds(&words), |runs| {
+            repeat(runs, || drop(black_box(weak[their_dice.below(count)].upgrade().expect("alive"))))
+        });
     }
     group.finish();
 }
@@ -357,7 +468,7 @@ impl Dice {
 fn perform(role: &str) {
     let parts: Vec<&str> = role.split('\n').collect();
     match parts[..] {
-        ["neighbour", object, switch, rounds] => neighbour(object, switch, rounds),
+        [how @ ("neighbour" | "creator"), object, switch, rounds] => neighbour(how, object, switch, rounds),
         ref other => echo::perform(other),
     }
 }
@@ -368,20 +479,25 @@ const END: u64 = 2;
 /// How long after a switch everybody does what it says.
 const SETTLING: Duration = Duration::from_millis(3);
 
-/// Clones and drops a proxy of the same object, in its own process and on its own core, when told to.
-fn neighbour(object: &str, switch: &str, rounds: &str) {
+/// Clones and drops a proxy of the same object, or creates and drops, in its own process and on its own core, when told to.
+fn neighbour(how: &str, object: &str, switch: &str, rounds: &str) {
     let parent = std::os::unix::process::parent_id();
     let redeem = |text: &str| -> Value<u64> {
         let ticket: Ticket = text.parse().expect("a ticket");
         sharehold::redeem(&ticket).expect("one use")
     };
+    let broker = object.parse::<Ticket>().expect("a ticket").broker().to_owned();
     let (object, switch, rounds) = (redeem(object), redeem(switch), redeem(rounds));
+    let manager = Manager::connect(&broker).expect("the same");
     pin(None, 1);
     while std::os::unix::process::parent_id() == parent {
         match switch.get().expect("whole") {
             REST => std::thread::sleep(Duration::from_millis(1)),
             WORK => {
-                (0..4096).for_each(|_| clone_and_drop(&object));
+                match how {
+                    "creator" => (0..1024).for_each(|_| small_array(&manager, &[7; 8])),
+                    _ => (0..4096).for_each(|_| clone_and_drop(&object)),
+                }
                 rounds.update(|rounds| *rounds += 1).expect("not sealed");
             }
             _ => return,
@@ -397,9 +513,13 @@ struct Neighbour {
 
 impl Neighbour {
     fn start(manager: &Manager, object: &Value<u64>) -> Self {
+        Self::start_as("neighbour", manager, object)
+    }
+
+    fn start_as(how: &str, manager: &Manager, object: &Value<u64>) -> Self {
         let (switch, rounds) = (manager.value(REST).expect("room"), manager.value(0_u64).expect("room"));
         let ticket = |value: &Value<u64>| value.ticket().expect("a free ticket").to_string();
-        let role = ["neighbour", &ticket(object), &ticket(&switch), &ticket(&rounds)].join("\n");
+        let role = [how, &ticket(object), &ticket(&switch), &ticket(&rounds)].join("\n");
         Self { child: start(&role, Stdio::null()), switch, rounds }
     }
 

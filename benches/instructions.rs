@@ -24,7 +24,7 @@ use std::process::{Command, ExitCode};
 
 use common::echo::ROLE;
 use serde_json::{Value as Json, json};
-use sharehold::{Archive, Array, List, Manager, Proxy, Ticket, TicketOptions, Value};
+use sharehold::{Archive, Array, Channel, List, Manager, Proxy, Ticket, TicketOptions, Value};
 
 /// Two loops, whose difference is a multiple of any batch in which things are done.
 const LOOPS: [usize; 2] = [128, 640];
@@ -44,7 +44,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let asked = |what: &str| std::env::args().any(|argument| argument == what);
-    let manager = Manager::builder().class::<Magnifier>().tickets(1 << 16).start().expect("a broker");
+    // A name of the same length each time: it is in the tickets.
+    let name = format!("instructions-{:010}", std::process::id());
+    let manager = Manager::builder().name(name).class::<Magnifier>().tickets(1 << 16).start().expect("a broker");
     if !asked("--bench") {
         // Not by `cargo bench`: everything once, to see that it works.
         count(manager.name());
@@ -211,7 +213,7 @@ type Prepare = fn(&Manager, usize) -> Work;
 const NAME: &str = "counted";
 const SMALL: [u8; 64] = [7; 64];
 
-const OPERATIONS: [(&str, Prepare); 18] = [
+const OPERATIONS: [(&str, Prepare); 19] = [
     (EMPTY, |_, _| Box::new(|| ())),
     ("value: clone + drop", |manager, _| {
         let held = value(manager);
@@ -293,6 +295,15 @@ const OPERATIONS: [(&str, Prepare); 18] = [
         Box::new(move || {
             let object = sealed(&manager);
             black_box(object.downgrade().upgrade().expect("alive"));
+        })
+    }),
+    ("channel: send + receive", |manager, _| {
+        let channel: Channel<Value<u64>> = manager.channel(4).expect("room");
+        let (sender, receiver) = (channel.sender().expect("free"), channel.receiver().expect("free"));
+        let mut held = Some(value(manager));
+        Box::new(move || {
+            sender.send(held.take().expect("it came back")).expect("sent");
+            held = Some(black_box(receiver.recv().expect("received")));
         })
     }),
     ("call of a hosted object", |manager, _| {

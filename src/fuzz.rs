@@ -16,8 +16,8 @@ use crate::class::{ClassBuilder, ClassTable, Dict, Key, List, MethodError};
 use crate::client::Manager;
 use crate::control::call;
 use crate::control::message::{
-    self, Announced, At, Attach, AuditDone, Create, GiveBack, Granted, HEAD, Head, HeapUse, Join, Named, Of, Publish,
-    Request, Take, Welcome,
+    self, Announced, At, Attach, AuditDone, Create, GiveBack, Granted, HEAD, Head, HeapUse, Join, Named, Of, OrderSlab,
+    Publish, Request, Take, Welcome,
 };
 use crate::error::ErrorKind;
 use crate::object::{Array, Datum, Object, Proxy, Ticket, Value, transit};
@@ -49,6 +49,7 @@ pub fn message(bytes: &[u8]) -> bool {
                 Request::Attach => message::fixed::<Attach>(body).is_ok(),
                 Request::Join => message::fixed::<Join>(body).is_ok(),
                 Request::Create => archived!(Create, body),
+                Request::Slab => archived!(OrderSlab, body),
                 Request::Publish => archived!(Publish, body),
                 Request::Unpublish | Request::Wait => archived!(Named, body),
                 Request::Deadline => message::fixed::<At>(body).is_ok(),
@@ -63,6 +64,7 @@ pub fn message(bytes: &[u8]) -> bool {
             match to {
                 Request::Attach => message::fixed::<Welcome>(body).is_ok(),
                 Request::Create => message::fixed::<Granted>(body).is_ok(),
+                Request::Slab => message::slab(body).is_ok(),
                 Request::Audit => message::fixed::<AuditDone>(body).is_ok(),
                 Request::Usage => message::fixed::<HeapUse>(body).is_ok(),
                 _ => true,

@@ -308,6 +308,18 @@ fn one_that_waits_is_told_when_the_others_were_killed() {
     is_whole(manager.name());
 }
 
+/// Stops all threads of a process: the signal is a request, which one of them carries out.
+fn stop(actor: &Actor) {
+    actor.signal(STOP);
+    let is_stopped = |task: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('T'))
+    };
+    eventually("all threads are stopped", || {
+        std::fs::read_dir(format!("/proc/{}/task", actor.pid())).expect("it lives").flatten().all(is_stopped)
+    });
+}
+
 #[test]
 fn one_that_sleeps_is_woken_by_what_comes_and_by_a_close() {
     let served = Served::start("sleeps", "memfd");
@@ -317,7 +329,7 @@ fn one_that_sleeps_is_woken_by_what_comes_and_by_a_close() {
     let waits = [(); 2].map(|()| Actor::start("wait", &[manager.name()]));
     waits.iter().for_each(|wait| assert_eq!(wait.hear(), "waits"));
     // One that is stopped in the middle of it is in nobody's way.
-    waits[0].signal(STOP);
+    stop(&waits[0]);
     let sender = channel.sender().expect("free");
     sender.send(manager.value(5).expect("created")).expect("room");
     assert_eq!(waits[1].hear(), "5");

@@ -12,7 +12,8 @@ use std::time::Duration;
 use common::served::Served;
 use common::{Actor, eventually, listen, role, say};
 use sharehold::{
-    Archive, Array, Backing, Broker, CallScope, ErrorKind, List, Manager, Proxy, Ticket, Value, Weak, check,
+    Archive, Array, Backing, Broker, CallScope, Channel, ErrorKind, List, Manager, Proxy, Receiver, Sender, Ticket,
+    Value, Weak, check,
 };
 
 const PAGE: u64 = 4096;
@@ -163,6 +164,8 @@ fn visit(name: &str) {
     say(format_args!("{objects} objects, {} names, {} tickets", names.len(), manager.tickets().expect("ours").len()));
 }
 
+type BothEnds = (Sender<Array<u64>>, Receiver<Array<u64>>);
+
 #[derive(Default)]
 struct Worker {
     random: Random,
@@ -171,6 +174,8 @@ struct Worker {
     archives: Vec<Archive<Vec<u64>>>,
     lists: Vec<List>,
     weak: Vec<Weak<Array<u64>>>,
+    /// Both ends of channels.
+    ends: Vec<BothEnds>,
 }
 
 /// One of those that there are.
@@ -181,9 +186,9 @@ fn any<'a, T>(random: &mut Random, of: &'a [T]) -> sharehold::Result<&'a T> {
 
 impl Worker {
     fn step(&mut self, manager: &Manager) -> sharehold::Result<()> {
-        let Self { random, arrays, values, archives, lists, weak } = self;
+        let Self { random, arrays, values, archives, lists, weak, ends } = self;
         let name = format!("name {}", random.below(20));
-        match random.below(22) {
+        match random.below(26) {
             0 => arrays.push(manager.array(&vec![7; 1 << random.below(14)])?),
             1 => values.push(manager.value([1; 4])?),
             2 => manager.publish_over(&name, any(random, arrays)?)?,
@@ -224,6 +229,16 @@ impl Worker {
                 })?;
             }
             20 => lists.truncate(random.below(10) as usize),
+            21 => {
+                let channel = manager.channel(1 << random.below(4))?;
+                ends.push((channel.sender()?, channel.receiver()?));
+            }
+            22 => {
+                let (array, (sender, _)) = (any(random, arrays)?.clone(), any(random, ends)?);
+                sender.send_timeout(array, SOON)?;
+            }
+            23 => arrays.push(any(random, ends)?.1.recv_timeout(SOON)?),
+            24 => ends.truncate(random.below(20) as usize),
             _ => {
                 manager.debug_info()?;
                 manager.names()?;
@@ -416,6 +431,36 @@ fn a_damaged_structure_lock_keeps_no_broker_from_starting() {
 }
 
 #[test]
+fn a_slot_of_a_slab_that_was_written_by_somebody_else_is_not_created_from() {
+    let manager = Manager::builder().objects(1000).capacity(1 << 20).start().expect("started");
+    let region = Region::of(manager.name());
+    let create = || manager.array(&[2_u64; 8]).expect("room");
+    // From now on there are slabs.
+    drop((0..50).map(|_| create()).collect::<Vec<_>>());
+    // Generation, kind, owner, offset, length, type and digest, of slots that are ready for the next object.
+    for (field, bit) in [(16, 1), (20, 1), (20, 17), (24, 1), (32, 1), (40, 1), (60, 1)] {
+        let id = create().id();
+        let again = create().id();
+        assert_eq!(id.to_bits() as u32, again.to_bits() as u32, "what dies comes back first");
+        region.flip(region.slot(id) + field, bit);
+        let (one, other) = (create(), create());
+        for array in [&one, &other] {
+            assert_ne!(array.id().to_bits() as u32, id.to_bits() as u32, "bit {bit} of the word at {field}");
+            assert_eq!(*array.read().expect("readable"), [2; 8]);
+        }
+    }
+    manager.audit().expect("audited");
+    assert_eq!(manager.stats().expect("stats").damaged, 7);
+    // The stack of what comes back, of the one session that there is beside the broker's.
+    region.flip(region.sessions + 256 + 128, 1);
+    region.flip(region.sessions + 256 + 132, 1);
+    let held: Vec<_> = (0..900).map(|_| create()).collect();
+    assert_eq!(held.iter().map(Proxy::id).collect::<std::collections::HashSet<_>>().len(), 900);
+    drop(held);
+    assert_eq!(manager.number_of_objects().expect("count"), 0);
+}
+
+#[test]
 fn a_slot_that_was_written_by_somebody_else_is_never_granted_again() {
     let manager = Manager::builder().objects(64).capacity(1 << 20).start().expect("started");
     let region = Region::of(manager.name());
@@ -424,13 +469,15 @@ fn a_slot_that_was_written_by_somebody_else_is_never_granted_again() {
     region.flip(region.slot(held.id()) + 24, 9);
     let mut damaged = vec![held.id()];
     for field in [16, 20, 24, 32, 40, 0] {
-        let array = manager.array(&[2_u64; 8]).expect("room");
+        // Each of its own length, so that none is of a slab.
+        let elements = vec![2_u64; 8 + field as usize];
+        let array = manager.array(&elements).expect("room");
         let id = array.id();
         drop(array);
         manager.audit().expect("audited");
         region.flip(region.slot(id) + field, 1);
         // The next object would have its slot.
-        let other = manager.array(&[3_u64; 8]).expect("room");
+        let other = manager.array(&elements).expect("room");
         assert_ne!(
             other.id().to_bits() as u32,
             id.to_bits() as u32,
@@ -737,4 +784,56 @@ fn a_broker_whose_tables_were_cut_off_says_so_and_ends_in_order() {
         served.serve("segment");
         assert_eq!(served.manager().number_of_objects().expect("ours"), 0);
     }
+}
+
+/// Flips each kind of bit of a channel, in the middle of its work. Who uses it gets an error or what was sent; what is held elsewhere is never freed, and what the channel held is freed in the end.
+#[test]
+fn bits_that_flip_in_a_channel_crash_nobody_and_free_nothing_that_is_held() {
+    const HEAD: u64 = 1408;
+    let manager = Manager::start().expect("started");
+    let region = Region::of(manager.name());
+    let kept = manager.array(&[5_u64; 100]).expect("room");
+    let mut random = Random(0x5eed);
+    // The words at the start, head and tail, the first seats, and all entries: bit by bit. Then anywhere.
+    let words = [0, 4, 8, 12, 128, 132, 256, 260, 384, 388, 896, 900].into_iter().chain(HEAD..HEAD + 16);
+    let chosen: Vec<(u64, u32)> =
+        words.filter(|at| at % 4 == 0).flat_map(|at| (0..32).map(move |bit| (at, bit))).collect();
+    let anywhere = (0..200).map(|_| (random.below(HEAD + 16), random.below(32) as u32));
+    let mut noticed = 0;
+    for (at, bit) in chosen.into_iter().chain(anywhere.collect::<Vec<_>>()) {
+        let channel: Channel<Array<u64>> = manager.channel(2).expect("room");
+        let (sender, receiver) = (channel.sender().expect("free"), channel.receiver().expect("free"));
+        let offset = region.slot(channel.id()) + 24;
+        let start = u64::from(region.read(offset)) | u64::from(region.read(offset + 4)) << 32;
+        sender.send(kept.clone()).expect("room");
+        sender.send(manager.array(&[6_u64; 10]).expect("room")).expect("room");
+        region.flip(start + at, bit);
+        let mut failed = 0;
+        for _ in 0..4 {
+            match receiver.recv_timeout(Duration::from_millis(1)) {
+                Ok(array) => assert!(matches!(array.read().expect("whole")[0], 5 | 6)),
+                Err(error) => {
+                    let known =
+                        [ErrorKind::Damaged, ErrorKind::Disconnected, ErrorKind::Timeout].contains(&error.kind());
+                    assert!(known, "{error:?} after bit {bit} at {at}");
+                    failed += u32::from(error.kind() != ErrorKind::Timeout);
+                }
+            }
+            failed +=
+                u32::from(sender.try_send(kept.clone()).is_err_and(|error| error.kind() != ErrorKind::ChannelFull));
+        }
+        noticed += u32::from(failed > 0);
+        let _ = (channel.sender().map(drop), channel.receiver().map(drop), channel.close(), channel.len());
+        drop((sender, receiver, channel));
+        assert_eq!(kept.read().expect("whole")[99], 5);
+    }
+    // What damaged entries held is let go of by an audit.
+    eventually("what the channels held is freed", || {
+        manager.audit().expect("audited");
+        manager.number_of_objects().expect("told") == 1
+    });
+    let info = manager.object_info(kept.id()).expect("alive");
+    assert_eq!((info.proxies(), info.pins), (1, 0));
+    assert_eq!(check(manager.name()).expect("checked").findings, Vec::<String>::new());
+    assert!(noticed > 200, "only {noticed} flips were noticed");
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{Actor, eventually, listen, role, say};
-use sharehold::{Array, ErrorKind, List, Manager, Object, Proxy, Ticket, TicketOptions, Value, check};
+use sharehold::{Array, Channel, ErrorKind, List, Manager, Object, Proxy, Ticket, TicketOptions, Value, check};
 
 fn parse(text: &str) -> Ticket {
     text.parse().expect("a ticket")
@@ -96,6 +96,32 @@ fn perform_role() {
 fn more_roles(role: &str, arguments: &[String]) {
     let argument = |at: usize| arguments[at].as_str();
     match role {
+        "ends_stay" => {
+            let channel: Channel<Array<u64>> = sharehold::redeem(&parse(argument(0))).expect("redeemed");
+            let array: Array<u64> = sharehold::redeem(&parse(argument(1))).expect("redeemed");
+            let sender = channel.sender().expect("free");
+            sender.send(array.clone()).expect("room");
+            let child = fork();
+            if child == 0 {
+                leave(|| {
+                    let refused = sender.send(array).expect_err("it is the parent's");
+                    assert_eq!(refused.kind(), ErrorKind::Forked);
+                    assert_eq!(refused.proxy.read().expect("readable").iter().sum::<u64>(), 6);
+                    drop(sender);
+                    // One of its own works, also for what comes later.
+                    let receiver = channel.receiver().expect("free");
+                    let sums = receiver
+                        .iter()
+                        .map(|array| array.expect("whole").read().expect("readable").iter().sum::<u64>());
+                    assert_eq!(sums.sum::<u64>(), 12);
+                });
+            }
+            sender.send(array).expect("room");
+            drop((sender, channel));
+            join(child);
+            say("joined");
+            listen();
+        }
         "hold_both" => {
             let array: Array<u64> = sharehold::redeem(&parse(argument(0))).expect("redeemed");
             let child = fork();
@@ -499,6 +525,19 @@ fn a_write_guard_stays_with_the_parent_and_a_read_guard_is_had_by_both() {
     assert!(read.write().is_ok());
     actor.end();
     drop((written, read));
+    is_clean(&manager);
+}
+
+#[test]
+fn the_ends_of_a_channel_stay_with_the_parent() {
+    let manager = Manager::start().expect("a broker");
+    let channel: Channel<Array<u64>> = manager.channel(4).expect("created");
+    let ticket = channel.ticket().expect("issued").to_string();
+    drop(channel);
+    let forks = Actor::start("ends_stay", &[&ticket, &an_array(&manager)]);
+    assert_eq!(forks.hear(), "joined");
+    eventually("nothing is left", || manager.number_of_objects().expect("told") == 0);
+    forks.end();
     is_clean(&manager);
 }
 

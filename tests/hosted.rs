@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::HashMap;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -77,7 +78,7 @@ impl Magnifier {
     }
 
     pub fn run_this_program(&self) -> Result<String, MethodError> {
-        let out = std::process::Command::new("/proc/self/exe").arg("--list").output()?;
+        let out = Command::new("/proc/self/exe").arg("--list").output()?;
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
@@ -383,6 +384,8 @@ fn perform_role() {
         }
         "call_and_wait" => {
             let sleeper: SleeperProxy = sharehold::redeem(&parse(&arguments[0])).expect("redeemed");
+            // The first calls of a connection go over the socket.
+            (0..4).for_each(|_| assert_eq!(sleeper.changes().expect("called"), 0));
             say("calling");
             sleeper.change_until_cancelled().expect("called");
         }
@@ -682,6 +685,24 @@ fn a_client_that_is_killed_in_the_middle_of_a_call_leaves_nothing_locked() {
     eventually("its proxy is given back", || manager.object_info(sleeper.id()).expect("alive").proxies() == 1);
     drop((sleeper, info));
     eventually("nothing is left", || manager.number_of_objects().expect("a number") == 0);
+}
+
+#[test]
+fn a_call_that_waits_at_a_ring_hears_of_the_death_of_its_broker() {
+    let manager = started();
+    let sleeper = SleeperProxy::new(&manager).expect("created");
+    (0..4).for_each(|_| assert_eq!(sleeper.changes().expect("called"), 0));
+    let broker = manager.child_pid().expect("our child").to_string();
+    let (about_to, calls) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn(move || {
+        (0..4).for_each(|_| assert_eq!(sleeper.changes().expect("called"), 0));
+        about_to.send(()).expect("listened to");
+        sleeper.change_until_cancelled()
+    });
+    calls.recv().expect("it calls");
+    assert!(Command::new("kill").args(["-9", &broker]).status().expect("kill runs").success());
+    let error = waiting.join().expect("no panic").expect_err("nobody is left to answer");
+    assert_eq!(error.kind(), ErrorKind::BrokerGone, "{error}");
 }
 
 #[test]

@@ -363,3 +363,15 @@ fn a_value_of_a_stated_type_is_the_value_that_typed_code_has() {
     assert_eq!(array.value_bytes().expect_err("an array").kind(), ErrorKind::TypeMismatch);
     assert_eq!(array.expect(&pair).expect_err("of another type").kind(), ErrorKind::TypeMismatch);
 }
+
+/// They are the system's to give: where it has none, nothing is different.
+#[test]
+fn a_region_in_huge_pages_has_what_any_other_has() {
+    let manager = Manager::builder().capacity(64 << 20).huge_pages().start().expect("started");
+    let zeroed = manager.array_zeroed::<u64>(1 << 20).expect("room");
+    zeroed.write().expect("nobody reads")[(1 << 20) - 1] = 7;
+    let small = manager.array(&[1_u8; 3]).expect("room");
+    assert_eq!((zeroed.read().expect("readable")[(1 << 20) - 1], small.read().expect("readable")[2]), (7, 1));
+    drop((zeroed, small));
+    assert_eq!(manager.stats().expect("stats").heap_used, 0);
+}

@@ -7,14 +7,15 @@
 
 mod common;
 
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{self, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::served::Served;
 use common::{Actor, eventually, listen, role, say};
 use sharehold::{
-    Array, Broker, Datum, Dict, ErrorKind, List, Manager, Proxy, Result, Ticket, TicketOptions, Value, Weak, check,
+    Array, Broker, Channel, Datum, Dict, ErrorKind, List, Manager, Proxy, Receiver, Result, Sender, Ticket,
+    TicketOptions, Value, Weak, check,
 };
 
 const NAMES: u64 = 6;
@@ -43,7 +44,12 @@ fn canary(seed: u64, index: usize) -> u64 {
 
 fn create(manager: &Manager, random: &mut Random) -> Result<Array<u64>> {
     // Some are large enough to be announced when they die.
-    let len = if random.below(20) == 0 { 200_000 } else { 1 + random.below(2000) as usize };
+    // Half of them come from slabs, and go back to them.
+    let len = match random.below(20) {
+        0 => 200_000,
+        1..10 => 1 + random.below(2000) as usize,
+        _ => 8,
+    };
     let seed = random.below(u64::MAX);
     let array = manager.array_with(len, |place| {
         place.iter_mut().enumerate().for_each(|(index, place)| *place = canary(seed, index));
@@ -63,7 +69,7 @@ fn verify(array: &Array<u64>) {
 }
 
 /// Takes arrays up again, by their ids alone, while others let go of them: what is got is whole.
-fn catch(dropped: &Receiver<Weak<Array<u64>>>) {
+fn catch(dropped: &mpsc::Receiver<Weak<Array<u64>>>) {
     for weak in dropped {
         for _ in 0..50 {
             let Some(array) = weak.upgrade() else { break };
@@ -87,12 +93,16 @@ fn work(broker: &str, seed: u64) {
     std::thread::spawn(move || catch(&dropped));
     let counter: Value<[u64; 8]> = manager.lookup("counter").expect("found");
     let board: Array<u64> = manager.lookup("board").expect("found");
+    let belt: Channel<Array<u64>> = manager.lookup("belt").expect("found");
+    let belt = (belt.sender().expect("free"), belt.receiver().expect("free"));
     let mut shelf: List = manager.lookup("shelf").expect("found");
     let mut held: Vec<Array<u64>> = Vec::new();
     say("ready");
     loop {
         let stepped = if random.below(3) == 0 {
             call(&manager, &mut random, &shelf, &mut held)
+        } else if random.below(3) == 0 {
+            convey(&manager, &mut random, &belt, &mut held)
         } else {
             step(&manager, &mut random, &inbox, &counter, &board, &mut held)
         };
@@ -104,6 +114,7 @@ fn work(broker: &str, seed: u64) {
                 | ErrorKind::TicketSpent
                 | ErrorKind::TicketExpired
                 | ErrorKind::MethodFailed
+                | ErrorKind::ChannelFull
                 | ErrorKind::Poisoned => {}
                 // The broker was killed. The next one has another shelf.
                 ErrorKind::BrokerGone => std::thread::yield_now(),
@@ -176,6 +187,27 @@ fn step(
     Ok(())
 }
 
+type Ends = (Sender<Array<u64>>, Receiver<Array<u64>>);
+
+/// Puts arrays into a channel that all share, and takes others out.
+fn convey(manager: &Manager, random: &mut Random, (sender, receiver): &Ends, held: &mut Vec<Array<u64>>) -> Result<()> {
+    match random.below(6) {
+        0 => sender.try_send(create(manager, random)?)?,
+        1 | 2 => {
+            if let Some(array) = held.pop() {
+                sender.try_send(array)?;
+            }
+        }
+        // One of its own, which dies with what is in it.
+        3 => {
+            let channel: Channel<Array<u64>> = manager.channel(2)?;
+            channel.sender()?.try_send(create(manager, random)?)?;
+        }
+        _ => held.extend(receiver.try_recv()?),
+    }
+    Ok(())
+}
+
 /// Works on hosted objects: a list that all share, and cycles that nobody keeps.
 fn call(manager: &Manager, random: &mut Random, shelf: &List, held: &mut Vec<Array<u64>>) -> Result<()> {
     match random.below(6) {
@@ -237,6 +269,10 @@ fn torture(backing: &'static str, broker_every: Option<u64>, time: Duration) {
     let board = manager.array(&[0_u64; 64]).expect("room");
     manager.publish("counter", &counter).expect("published");
     manager.publish("board", &board).expect("published");
+    let belt: Channel<Array<u64>> = manager.channel(8).expect("room");
+    manager.publish("belt", &belt).expect("published");
+    // While these are there nobody is told that all others are gone.
+    let ends = (belt.sender().expect("free"), belt.receiver().expect("free"));
     let mut shelf = List::new(&manager).expect("room");
     manager.publish("shelf", &shelf).expect("published");
     let mut random = Random(0x5eed);
@@ -292,7 +328,12 @@ fn torture(backing: &'static str, broker_every: Option<u64>, time: Duration) {
         manager.unpublish(&name.name).expect("there");
     }
     let shelved = shelf.len().expect("callable");
-    drop((counter, board, shelf));
+    for array in ends.1.try_iter() {
+        verify(&array.expect("whole"));
+    }
+    // And once more with something in it.
+    ends.0.try_send(create(&manager, &mut random).expect("room")).expect("room");
+    drop((counter, board, shelf, belt, ends));
     let collected = manager.collect().expect("collected");
     // What the shelf and the cycles held is given back by another thread of the broker.
     eventually("nothing is left", || manager.number_of_objects().expect("a number") == 0);

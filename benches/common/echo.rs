@@ -34,6 +34,8 @@ pub fn perform(role: &[&str]) {
         reply: reply.parse().expect("a number"),
     };
     match role {
+        ["words-asleep"] => super::words::answer(true),
+        ["words-awake"] => super::words::answer(false),
         ["echo", request, reply] => echo(sizes(request, reply)),
         ["echo-epoll", request, reply] => echo_polling(sizes(request, reply)),
         _ => std::process::exit(2),

@@ -12,3 +12,4 @@ pub mod cores;
 pub mod echo;
 pub mod fork;
 pub mod report;
+pub mod words;

@@ -151,7 +151,7 @@ fn counts(region: &Region) -> Vec<(SlotIndex, u64)> {
         .collect()
 }
 
-/// Frees what was granted and not claimed, and what is dead and on nobody's way to the broker.
+/// Frees what was granted and not claimed, and what is dead and on nobody's way to the broker. The slabs of those who live are left to them.
 fn finish_slots(host: &Host) {
     let region = host.region();
     host.take_back();
@@ -197,7 +197,7 @@ fn part_sessions(host: &Host) -> Vec<Living> {
                 living.push(Living { index: record.index, pid: 0, pidfd: None, parent: Some(parent) });
             }
             // What it was moving is audited with all the rest.
-            None => drop(sweep(host, record.index)),
+            None => drop(sweep(host, record.index, true)),
         }
     }
     living

@@ -1,7 +1,6 @@
 //! Who is attached: processes enter, join with further connections, and end.
 
 use std::io;
-use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
@@ -179,16 +178,22 @@ impl Server {
         }
         for (_, away) in self.away.extract_if(|_, away| away.session == Some(index)) {
             // Its thread sees the end, and gives the connection up.
-            let _ = away.stream.shutdown(Shutdown::Both);
+            away.end();
         }
         let started = Instant::now();
-        let moving = sweep(&self.host, index);
+        let is_gone = why == LEFT || attached.pidfd.as_ref().is_none_or(process::has_ended);
+        let moving = sweep(&self.host, index, is_gone);
         let audited = self.audit(&moving);
         // It may have died before it could tell of a ticket's deadline.
         self.note_deadlines();
         tracing::debug!(session = index.0, pid = attached.pid, why, ?audited, took = ?started.elapsed(), "a session has ended");
         self.end_children(index);
-        let Some(attached) = self.outlives(index, attached, why == LEFT) else { return };
+        let Some(attached) = self.outlives(index, attached, why == LEFT) else {
+            if !is_gone {
+                self.host.books().end_slabs(index, true);
+            }
+            return;
+        };
         if let Some(entry) = self.region.session(index) {
             sessions::set_state(entry, attached.entry.generation(), SessionState::Dead);
         }

@@ -14,6 +14,7 @@ use super::mailbox::{Errand, Left, Mailbox};
 use super::peer::{Asked, Connection};
 use crate::class::frame::{self, Caller};
 use crate::control::message::Request;
+use crate::control::ring::Posted;
 use crate::control::{call, message};
 use crate::error::{Error, ErrorKind};
 use crate::object::transit::Written;
@@ -125,29 +126,47 @@ impl Callers {
         let patient = self.pool.lock().threads <= PATIENT;
         let _ = connection.stream.set_read_timeout((!patient).then_some(LINGER));
         let _ = connection.stream.set_write_timeout(Some(SEND_PATIENCE));
+        connection.ring.iter_mut().for_each(|ring| ring.attend());
         let caller = Caller { pid: connection.peer.pid, stream: Arc::clone(&connection.stream) };
         let serve = || loop {
             if let Err(fault) = answer(&host, &mut connection, &asked) {
                 break Left::Closed(Some(fault));
             }
-            match self.next(&mut connection) {
+            match self.next(&mut connection, patient) {
                 Ok(next) if next.request.is_call() => connection.recycle(std::mem::replace(&mut asked, next)),
                 Ok(other) => break Left::Asked(other),
                 Err(left) => break left,
             }
         };
         let left = host.enter(|| frame::for_caller(caller, serve));
+        connection.ring.iter().for_each(|ring| ring.leave());
         self.mailbox.send(Errand::Back { key, connection, left });
     }
 
     /// The next request, or why none is waited for.
-    fn next(&self, connection: &mut Connection) -> Result<Asked, Left> {
+    fn next(&self, connection: &mut Connection, patient: bool) -> Result<Asked, Left> {
+        let fault = |error: Error| Left::Closed(Some(error.message().into()));
         let mut hurried = false;
         loop {
-            match connection.next() {
-                Ok(Some(asked)) => return Ok(asked),
-                Ok(None) => {}
-                Err(error) => return Err(Left::Closed(Some(error.message().into()))),
+            if let Some(asked) = connection.next().map_err(fault)? {
+                return Ok(asked);
+            }
+            if connection.ring.is_some() {
+                let timeout = match self.others_wait.load(Ordering::Relaxed) {
+                    true => Some(HURRY),
+                    false => (!patient).then_some(LINGER),
+                };
+                match connection.next_call(timeout).map_err(fault)? {
+                    (_, Some(asked)) => return Ok(asked),
+                    (Posted::Nothing, None) => return Err(Left::Idle),
+                    (Posted::Closed, None) => return Err(Left::Closed(None)),
+                    // What is there is whole, or taken already.
+                    (_, None) => match connection.read() {
+                        Ok(true) => continue,
+                        Ok(false) => return Err(Left::Closed(None)),
+                        Err(error) => return Err(Left::Closed(Some(error.to_string()))),
+                    },
+                }
             }
             // Relaxed: one that sees it late lingers once more.
             let others_wait = self.others_wait.load(Ordering::Relaxed);
@@ -199,7 +218,11 @@ fn answer(host: &Arc<Host>, connection: &mut Connection, asked: &Asked) -> Resul
             (message::failure(asked.id, &error), fault)
         }
     };
-    socket::send_all(&connection.stream, &bytes).map_err(|error| Error::os("send a reply", error).to_string())?;
+    let sent = match connection.ring.as_ref().filter(|_| asked.by_ring) {
+        Some(ring) => ring.answer(&bytes),
+        None => socket::send_all(&connection.stream, &bytes).map_err(|error| Error::os("send a reply", error)),
+    };
+    sent.map_err(|error| error.to_string())?;
     fault.map_or(Ok(()), Err)
 }
 

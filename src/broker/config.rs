@@ -28,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) fresh: bool,
     /// Whether its process can be traced by others of its user.
     pub(crate) debuggable: bool,
+    /// Whether the heap is asked for in huge pages.
+    pub(crate) huge_pages: bool,
     /// Users whose processes may attach, beside the broker's own.
     pub(crate) allowed: Vec<u32>,
     /// What clients have to prove that they know. Not written out: a child gets it by another way.
@@ -54,6 +56,7 @@ impl Default for Config {
             },
             fresh: false,
             debuggable: false,
+            huge_pages: false,
             allowed: Vec::new(),
             authkey: None,
             classes: Vec::new(),
@@ -91,7 +94,7 @@ impl fmt::Display for Config {
         let segment = u8::from(self.backing == Backing::Segment);
         write!(
             f,
-            "{}\t{segment}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t",
+            "{}\t{segment}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t",
             self.name,
             c.sessions,
             c.objects,
@@ -101,6 +104,7 @@ impl fmt::Display for Config {
             c.heap,
             u8::from(self.fresh),
             u8::from(self.debuggable),
+            u8::from(self.huge_pages),
         )?;
         let allowed: Vec<String> = self.allowed.iter().map(u32::to_string).collect();
         f.write_str(&allowed.join(","))?;
@@ -131,9 +135,10 @@ impl FromStr for Config {
                 },
                 fresh: number(8)? == 1,
                 debuggable: number(9)? == 1,
-                allowed: numbers(fields.get(10)?)?,
+                huge_pages: number(10)? == 1,
+                allowed: numbers(fields.get(11)?)?,
                 authkey: None,
-                classes: fields.get(11..).unwrap_or_default().iter().map(|class| (*class).to_owned()).collect(),
+                classes: fields.get(12..).unwrap_or_default().iter().map(|class| (*class).to_owned()).collect(),
                 command: Vec::new(),
             })
         };
@@ -215,6 +220,17 @@ macro_rules! config_setters {
         #[must_use]
         pub fn debuggable(mut self) -> Self {
             self.config.debuggable = true;
+            self
+        }
+
+        /// Has every process ask the system for huge pages for its objects. It pays for arrays of many megabytes, whose first touch and whose random reads get cheaper. What is small takes
+        /// more memory then, since the first object of each two megabytes takes all of them, and memory goes back to the system in larger pieces.
+        ///
+        /// The system must allow it to those who ask: `advise` in `/sys/kernel/mm/transparent_hugepage/shmem_enabled` for a memfd; for a segment the option `huge=advise` of the file system at
+        /// `/dev/shm`. Where it does not, nothing changes.
+        #[must_use]
+        pub fn huge_pages(mut self) -> Self {
+            self.config.huge_pages = true;
             self
         }
 

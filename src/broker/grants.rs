@@ -5,16 +5,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::facts::Facts;
+use super::slabs::has_owner;
 use crate::control::message::{Create, Granted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::heap::{Extent, Extents, GRAIN};
 use crate::object::Kind;
 use crate::region::layout::{CELL, CHANNEL, ChannelHead, FILLED, MAX_OBJECTS, PAGE, Slot};
-use crate::region::{ObjectId, Offset, Region, SessionIndex, SlotIndex};
-use crate::sync::atomic::Ordering;
+use crate::region::{Generation, ObjectId, Offset, Region, SessionIndex, SlotIndex};
+use crate::sync::atomic::{Ordering, fence};
 use crate::sys::frozen::Frozen;
 use crate::sys::process;
 use crate::table::refs::{Refs, State};
+use crate::table::sessions;
 use crate::table::tickets;
 use crate::table::types::{TypeRecord, Types};
 use crate::table::words::Words;
@@ -35,6 +37,27 @@ pub(super) struct Pending {
     refs: Refs,
 }
 
+impl Pending {
+    pub(super) fn new(slot: SlotIndex, refs: Refs) -> Self {
+        Self { slot, refs }
+    }
+}
+
+/// Whom an object is granted to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Grantee {
+    pub(super) session: SessionIndex,
+    /// For a slab: the generation of the session, which makes the slot anew when the object has died.
+    pub(super) owner: Option<Generation>,
+}
+
+impl Grantee {
+    /// Of one object.
+    pub(super) fn once(session: SessionIndex) -> Self {
+        Self { session, owner: None }
+    }
+}
+
 /// What a slot stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Content {
@@ -52,12 +75,12 @@ enum Content {
 }
 
 pub(super) struct Grants {
-    region: Arc<Region>,
-    heap: Extents,
+    pub(super) region: Arc<Region>,
+    pub(super) heap: Extents,
     /// What each slot that has been used stands for; what the slot itself says may have been changed by others.
     contents: Vec<Content>,
     /// What each slot is known to say.
-    facts: Facts,
+    pub(super) facts: Facts,
     types: Types,
     free_slots: Vec<SlotIndex>,
     /// The files of frozen objects.
@@ -68,7 +91,7 @@ pub(super) struct Grants {
     full: Vec<ObjectId>,
     /// Whether memory was freed since the heap was last cooled.
     may_cool: bool,
-    /// Whether a part of the stack of returned slots is lost, so that dead slots are to be looked for.
+    /// Whether dead slots may be on nobody's way to the broker, so that they are to be looked for.
     lost: bool,
 }
 
@@ -99,7 +122,8 @@ impl Grants {
         let mut extents = Vec::new();
         for index in (0..used).map(SlotIndex) {
             let Some(slot) = region.slot(index) else { break };
-            let Some(words) = facts.learn(slot) else {
+            let is_owned = has_owner(&region, slot);
+            let Some(words) = facts.learn(slot, is_owned) else {
                 // Looked at again before it is granted.
                 if facts.next_generation(index).is_some() {
                     free_slots.push(index);
@@ -156,6 +180,20 @@ impl Grants {
         })
     }
 
+    /// How many slots are free, or were never used.
+    pub(super) fn spare_slots(&self) -> u64 {
+        let unused = self.region.capacities().objects.saturating_sub(self.slots());
+        u64::from(unused) + self.free_slots.len() as u64
+    }
+
+    /// Bytes of the heap that a slot has.
+    pub(super) fn bytes_of(&self, index: SlotIndex) -> u64 {
+        match self.contents.get(index.0 as usize) {
+            Some(Content::Bytes(extent)) => extent.len,
+            _ => 0,
+        }
+    }
+
     /// The slots that have channels, dead ones too that have yet to be emptied.
     pub(super) fn channels(&self) -> Vec<SlotIndex> {
         let is_channel = |content: &Content| matches!(content, Content::Channel(_) | Content::Emptying(_));
@@ -173,6 +211,16 @@ impl Grants {
 
     /// Grants an object to a session. Nothing is counted yet: the client counts, then claims.
     pub(super) fn create(&mut self, create: &Create, to: SessionIndex) -> Result<(Granted, Pending)> {
+        self.take_back();
+        match self.create_for(create, Grantee::once(to)) {
+            // What sessions keep for what they create next is there for everybody.
+            Err(error) if is_full(&error) && self.reclaim() => self.create_for(create, Grantee::once(to)),
+            created => created,
+        }
+    }
+
+    /// Grants an object, if there is room.
+    pub(super) fn create_for(&mut self, create: &Create, to: Grantee) -> Result<(Granted, Pending)> {
         let invalid = |what: String| Error::new(ErrorKind::InvalidArgument, what);
         let kind =
             Kind::from_number(create.kind).ok_or_else(|| invalid(format!("there is no kind {}", create.kind)))?;
@@ -185,7 +233,6 @@ impl Grants {
         if kind == Kind::Channel && !is_ring(create.len) {
             return Err(invalid(format!("a channel can't have {} bytes", create.len)));
         }
-        self.take_back();
         let record = TypeRecord {
             name: create.type_name.clone(),
             fingerprint: create.type_fingerprint,
@@ -208,11 +255,12 @@ impl Grants {
         };
         let warm = extent.is_none_or(|extent| self.heap.is_present(extent));
         let offset = extent.map_or(0, |extent| region.map().heap + extent.start);
-        let words = Words { generation, kind: create.kind, type_index, offset, len: create.len };
+        let owner = to.owner.map_or(SessionIndex::BROKER, |_| to.session);
+        let words = Words { generation, kind: create.kind, owner, type_index, offset, len: create.len };
         write_slot(slot, &words, to);
         self.facts.note(index, &words);
         self.types.begin_use(type_index);
-        let refs = Refs(slot.refs.load(Ordering::Relaxed)).granted(to);
+        let refs = Refs(slot.refs.load(Ordering::Relaxed)).granted(to.session);
         // Release: whoever sees the slot granted, or anything later, sees the words above. Only the broker changes a free slot.
         slot.refs.store(refs.0, Ordering::Release);
         let id = ObjectId::new(index, generation);
@@ -223,9 +271,8 @@ impl Grants {
             None if kind == Kind::Frozen => Content::Frozen(id),
             None => Content::Nothing,
         };
-        region.header().granted.fetch_add(1, Ordering::Relaxed);
         let granted = Granted { object: id.to_bits(), refs: refs.0, offset, warm: u64::from(warm) };
-        Ok((granted, Pending { slot: index, refs }))
+        Ok((granted, Pending::new(index, refs)))
     }
 
     /// Grants an object whose bytes are in a file, which is kept for those who ask for it.
@@ -296,12 +343,16 @@ impl Grants {
 
     /// Takes a grant back that was never claimed.
     pub(super) fn withdraw(&mut self, pending: Pending) {
-        let region = Arc::clone(&self.region);
-        let Some(slot) = region.slot(pending.slot) else { return };
-        let dead = pending.refs.dead(SessionIndex::BROKER);
-        if slot.refs.compare_exchange(pending.refs.0, dead.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            self.free(pending.slot);
+        if self.win(pending.slot, pending.refs) && self.free(pending.slot) {
+            self.region.header().withdrawn.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Makes what is granted or dead the broker's, if `refs` is still this. Returns whether it was.
+    fn win(&self, index: SlotIndex, refs: Refs) -> bool {
+        let dead = refs.dead(SessionIndex::BROKER);
+        let swap = |slot: &Slot| slot.refs.compare_exchange(refs.0, dead.0, Ordering::AcqRel, Ordering::Relaxed);
+        self.region.slot(index).is_some_and(|slot| swap(slot).is_ok())
     }
 
     /// Frees a slot that was granted and not claimed, or is dead, unless it is `returned` by its winner. Returns whether it will be.
@@ -310,7 +361,12 @@ impl Grants {
             return false;
         };
         match refs.state() {
-            State::Granted(_) => self.withdraw(Pending { slot: index, refs }),
+            // Of a slab whose owner lives: he goes on with it. What is dead in it is looked for.
+            State::Granted(_) if self.facts.owner(index).is_some() => {}
+            State::Dead(winner) if self.facts.owner(index).is_some() => {
+                self.lost |= self.facts.owner(index) != Some(winner)
+            }
+            State::Granted(_) => self.withdraw(Pending::new(index, refs)),
             State::Dead(winner) if returned(winner) => return true,
             State::Dead(winner) => self.finish(index, winner),
             _ => {}
@@ -429,10 +485,17 @@ impl Grants {
             return;
         }
         // Acquire: pairs with the winners' pushes.
-        let mut next = returned.swap(0, Ordering::AcqRel);
+        let next = returned.swap(0, Ordering::AcqRel);
         // The links are in memory that others may write. Whatever is on the stack is dead and is free afterwards, so a ring in it ends the walk.
+        self.free_stack(next, None);
+    }
+
+    /// Frees all that is on a stack which was taken, from its head on: the broker's, or that of a session.
+    pub(super) fn free_stack(&mut self, mut next: u32, owner: Option<SessionIndex>) {
+        let region = Arc::clone(&self.region);
         while let Some(index) = next.checked_sub(1).map(SlotIndex) {
-            let link = self.is_known(index).then(|| region.slot(index)).flatten();
+            let is_its = owner.is_none() || self.facts.owner(index) == owner;
+            let link = (is_its && self.is_known(index)).then(|| region.slot(index)).flatten();
             let link = link.map(|slot| slot.next.load(Ordering::Relaxed));
             match link {
                 Some(link) if self.free(index) => next = link,
@@ -452,10 +515,15 @@ impl Grants {
         (index.0 as usize) < self.contents.len()
     }
 
-    /// Frees a slot that a session has killed and did not return before it ended. What another one has killed, that one returns.
+    /// Frees a slot that a session has killed and did not return before it ended. What another one has killed, that one returns. What is of another session's slab may be with that.
     pub(super) fn finish(&mut self, index: SlotIndex, winner: SessionIndex) {
         let refs = self.region.slot(index).map(|slot| Refs(slot.refs.load(Ordering::Acquire)));
-        if refs.is_some_and(|refs| refs.state() == State::Dead(winner)) {
+        if refs.is_none_or(|refs| refs.state() != State::Dead(winner)) {
+            return;
+        }
+        if self.facts.owner(index).is_some_and(|owner| owner != winner) {
+            self.lost = true;
+        } else {
             self.free(index);
         }
     }
@@ -479,6 +547,7 @@ impl Grants {
             _ => {}
         }
         let in_order = self.facts.examine(index, slot);
+        self.facts.disown(index, slot);
         if let Some(type_index) = self.facts.end_use(index) {
             self.types.end_use(type_index);
         }
@@ -568,14 +637,24 @@ impl Grants {
         self.lost = false;
         let dead = |index: SlotIndex| {
             let refs = Refs(self.region.slot(index)?.refs.load(Ordering::Acquire));
-            (matches!(refs.state(), State::Dead(_)) && self.facts.is_in_use(index)).then_some((index, refs))
+            let State::Dead(winner) = refs.state() else { return None };
+            // What the owner of a slab has killed is his as long as he lives.
+            (self.facts.is_in_use(index) && self.facts.owner(index) != Some(winner)).then_some((index, refs))
         };
         (0..self.contents.len() as u32).filter_map(|index| dead(SlotIndex(index))).collect()
     }
 
     /// Frees a slot that has been dead since `refs` was read.
     pub(super) fn free_lost(&mut self, index: SlotIndex, refs: Refs) {
-        if self.region.slot(index).is_some_and(|slot| slot.refs.load(Ordering::Acquire) == refs.0) {
+        if !self.win(index, refs) {
+            return;
+        }
+        // Pairs with the fence of an owner that takes what came back: it sees that the slot is won, or we see that it walks.
+        fence(Ordering::SeqCst);
+        if self.facts.owner(index).is_some_and(|owner| sessions::walks(&self.region, owner)) {
+            // It may be in the chain that is walked over: used again only afterwards.
+            self.lost = true;
+        } else {
             self.free(index);
         }
     }
@@ -640,11 +719,19 @@ fn apart(extents: Vec<(Extent, SlotIndex)>, mut give: impl FnMut(Extent, SlotInd
 }
 
 /// Fills the words of a free slot.
-fn write_slot(slot: &Slot, words: &Words, to: SessionIndex) {
+fn write_slot(slot: &Slot, words: &Words, to: Grantee) {
     words.write(slot);
     // Relaxed: the release of `refs` publishes them all.
-    slot.holders.store(1 << (to.0 % 64), Ordering::Relaxed);
-    for word in [&slot.lock, &slot.seq, &slot.flags, &slot.next] {
+    slot.holders.store(1 << (to.session.0 % 64), Ordering::Relaxed);
+    for word in [&slot.lock, &slot.seq] {
         word.store(0, Ordering::Relaxed);
     }
+    // The memory of what is small enough for a slab is reserved by the broker.
+    slot.flags.store(if to.owner.is_some() { FILLED } else { 0 }, Ordering::Relaxed);
+    slot.next.store(to.owner.map_or(0, |generation| generation.0), Ordering::Relaxed);
+}
+
+/// Whether there may be room later.
+pub(super) fn is_full(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::RegionFull | ErrorKind::TableFull)
 }

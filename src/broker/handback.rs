@@ -80,7 +80,7 @@ impl Server {
 
     /// Whether the region may still change places with that of a dead broker.
     fn check_unused(&self) -> Result<()> {
-        if self.sessions.is_empty() && self.region.header().granted.load(Ordering::Relaxed) == 0 {
+        if self.sessions.is_empty() && self.region.slots_used() == 0 {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Refused, "a new broker of this name has begun with an empty region")

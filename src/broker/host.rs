@@ -200,6 +200,21 @@ impl Host {
         granted
     }
 
+    /// Grants a slab to a session.
+    pub(super) fn grant_slab(
+        &self,
+        create: &Create,
+        count: u32,
+        owner: SessionIndex,
+    ) -> Result<Vec<(Granted, Pending)>> {
+        let (slab, buried) = {
+            let mut books = self.books();
+            (books.create_slab(create, count, owner), books.buried())
+        };
+        self.bury(&buried);
+        slab
+    }
+
     /// Grants an object to a method, which waits here for room.
     fn grant_within(&self, asked: &CreateWithin) -> Result<Granted> {
         let until = Instant::now().checked_add(Duration::from_millis(asked.millis));
@@ -243,6 +258,10 @@ impl Host {
     pub(super) fn settle(&self, connection: &mut Connection) {
         if let Some(pending) = connection.pending.take() {
             self.books().withdraw(pending);
+        }
+        if !connection.slab.is_empty() {
+            let mut books = self.books();
+            connection.slab.drain(..).for_each(|pending| books.withdraw(pending));
         }
         if !connection.issued.is_empty() {
             Written::cancel(&std::mem::take(&mut connection.issued), &self.session);

@@ -18,10 +18,13 @@ use crate::control::message::{
     self, Announced, Attach, Create, GiveBack, HEAD, HandBack, Head, Join, LONGEST_BODY, Named, Prove, Publish,
     Request, Take, Welcome,
 };
+use crate::control::ring::{CallerEnd, Heard};
 use crate::error::ErrorKind;
 use crate::object::{Kind, Proxy};
-use crate::region::layout::{FINGERPRINT, VERSION};
+use crate::region::layout::{ChannelHead, FINGERPRINT, VERSION};
 use crate::region::{Generation, Rights, SessionIndex};
+use crate::sync::Event;
+use crate::sync::atomic::Ordering;
 use crate::sys::frozen::Frozen;
 use crate::sys::{place, socket};
 
@@ -508,6 +511,31 @@ fn a_hosted_object_without_a_class_can_not_be_created() {
 }
 
 #[test]
+fn a_channel_that_is_no_ring_can_not_be_created() {
+    let stage = Stage::new("ring");
+    let entries = |bytes: u64| {
+        let create = Create {
+            kind: Kind::Channel as u32,
+            type_name: "Value<u64>".into(),
+            type_fingerprint: 1,
+            element_size: 8,
+            element_align: 8,
+            len: bytes,
+            align: 128,
+        };
+        let body = message::archive(&create).expect("small");
+        ask(&mut stage.attached(), &message::request(Request::Create, 1, &body))
+    };
+    let head = size_of::<ChannelHead>() as u64;
+    for bytes in [0, 8, head - 8, head, head + 4, head + 24, u64::MAX] {
+        assert_eq!(entries(bytes), Said::Failure(ErrorKind::InvalidArgument), "{bytes} bytes");
+    }
+    assert_eq!(entries(head + 32), Said::Reply);
+    // It is never claimed and never written: nothing is looked for in it.
+    stage.check("channels that are none");
+}
+
+#[test]
 fn a_client_that_does_not_read_its_results_loses_nothing_but_itself() {
     let stage = Stage::new("unread");
     let list = List::new(&stage.manager).expect("created");
@@ -546,6 +574,89 @@ fn a_client_that_does_not_read_its_results_loses_nothing_but_itself() {
     }
     let used = stage.manager.stats().expect("stats").heap_used;
     assert_eq!(used, 0, "a grant that was not claimed holds its memory");
+}
+
+impl Stage {
+    /// A connection with a call ring, at which a thread attends.
+    fn ringed(&self, join: &Join) -> (UnixStream, CallerEnd) {
+        let mut stream = self.joined(join);
+        stream.write_all(&message::request(Request::Ring, 1, &[])).expect("sent");
+        let mut reply = [0; HEAD];
+        let (_, fd) = socket::receive_some_with(&stream, &mut reply).expect("answered");
+        let ring = CallerEnd::received(fd.expect("a ring")).expect("sealed");
+        assert_eq!(ask(&mut stream, &self.doubling(2)), Said::Reply);
+        (stream, ring)
+    }
+
+    fn doubling(&self, id: u64) -> Vec<u8> {
+        let body = call(self.healthy.id().to_bits(), 0, 6, b"double\x91\xcb\x40\0\0\0\0\0\0\0");
+        message::request(Request::Call, id, &body)
+    }
+}
+
+#[test]
+fn rubbish_in_a_call_ring_costs_its_sender_the_connection_and_nobody_else_anything() {
+    let stage = Stage::new("ring");
+    let (_first, join) = stage.session();
+    // One that is well behaved, as a control.
+    let (_stream, mut ring) = stage.ringed(&join);
+    let mut answer = Vec::new();
+    for id in 3..6 {
+        assert!(ring.post(&stage.doubling(id)));
+        assert_eq!(ring.hear(Duration::from_secs(20), &mut answer).expect("whole"), Heard::Answer);
+        assert_eq!(Head::parse(&answer).expect("a reply").1, Announced::Reply(Request::Call));
+    }
+    let cut = stage.doubling(7);
+    let cases: [(&str, Vec<u8>); 6] = [
+        ("does not start as one", vec![0xff; 300]),
+        ("a message head is cut off", b"SHLD".to_vec()),
+        ("a message head is cut off", Vec::new()),
+        ("longer than", head(Request::Call as u16, u32::MAX)),
+        ("is not a call", message::request(Request::Usage, 7, &[])),
+        ("is not a call", cut[..cut.len() - 1].to_vec()),
+    ];
+    for (reason, bytes) in cases {
+        let (mut stream, mut ring) = stage.ringed(&join);
+        let logged = LOG.lock().expect("whole").len();
+        assert!(ring.post(&bytes));
+        assert_eq!(hear(&mut stream), Said::Closed, "{reason}");
+        let log = LOG.lock().expect("whole");
+        assert!(log[logged..].iter().any(|line| line.contains(reason)), "no '{reason}' in {:?}", &log[logged..]);
+        drop(log);
+        stage.check(reason);
+    }
+    // A length that no message has.
+    let (mut stream, ring) = stage.ringed(&join);
+    let words = ring.words();
+    words[3].store(u32::MAX, Ordering::Relaxed);
+    words[0].store(9, Ordering::Release);
+    Event::new(&words[2]).wake();
+    assert_eq!(hear(&mut stream), Said::Closed);
+    // A second ring; the end told by nobody but the ring.
+    let (mut stream, mut ring) = stage.ringed(&join);
+    stream.write_all(&message::request(Request::Ring, 9, &[])).expect("sent");
+    ring.point_to_socket();
+    assert_eq!(hear(&mut stream), Said::Closed);
+    let (mut stream, ring) = stage.ringed(&join);
+    drop(ring);
+    assert_eq!(hear(&mut stream), Said::Closed);
+    stage.check("after false turns");
+    // Anything anywhere, also while the other end reads.
+    let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &[9; 32]);
+    for _ in 0..60 {
+        let (_stream, mut ring) = stage.ringed(&join);
+        for _ in 0..40 {
+            let posts = random.next_u64().is_multiple_of(2) && ring.post(&stage.doubling(random.next_u64()));
+            let words = ring.words();
+            for _ in 0..random.next_u64() % 4 {
+                // Mostly where the words of the two halves are.
+                let place = random.next_u64() as usize % if posts { words.len() } else { 8 };
+                words[place].store(random.next_u64() as u32 >> (random.next_u64() % 32), Ordering::Relaxed);
+            }
+            Event::new(&words[2]).wake();
+        }
+        stage.check("after rubbish");
+    }
 }
 
 /// Messages that are almost right: each byte of a good one may be another, and some are missing or too many.

@@ -35,6 +35,7 @@ mod patrol;
 mod peer;
 mod room;
 mod server;
+mod slabs;
 #[cfg(test)]
 mod smuggled;
 mod structure;

@@ -7,7 +7,7 @@ use super::host::Host;
 use super::server::Server;
 use crate::control::message::{self, AuditDone, Damage, LONGEST_BODY};
 use crate::error::{Error, ErrorKind, Result};
-use crate::region::layout::CELLS_A_PAGE;
+use crate::region::layout::{CELLS_A_PAGE, WALKING};
 use crate::region::{Region, SessionIndex, SlotIndex};
 use crate::sync::atomic::Ordering;
 use crate::table::audit::{Audited, audit, slots_in_lanes};
@@ -144,14 +144,15 @@ fn makes_sense(region: &Region, index: SessionIndex, slots: u32) -> bool {
     let Some(entry) = region.session(index) else { return true };
     let pages = u64::from(slots).div_ceil(CELLS_A_PAGE);
     let beyond = |word: u64| u64::MAX.checked_shl(pages.saturating_sub(word * 64).min(64) as u32).unwrap_or(0);
-    entry.lanes.iter().all(|lane| lane.load(Ordering::Acquire) <= slots)
+    let is_known = |lane: u32| lane <= slots || lane == WALKING;
+    entry.lanes.iter().all(|lane| is_known(lane.load(Ordering::Acquire)))
         && (0..region.row_map_words()).all(|word| {
             region.row_map_word(index, word).is_none_or(|bits| bits.load(Ordering::Acquire) & beyond(word) == 0)
         })
 }
 
 impl Host {
-    /// Frees dead slots that nobody brings back, since a part of the stack of returned ones is lost.
+    /// Frees dead slots that nobody brings back: a part of a stack of returned ones is lost, or a winner has died who may have pushed his slot on that of another session (R75).
     ///
     /// A winner names its slot in a lane until it is on the stack. So what was dead before the lanes were read and is in none of them was on the stack; what is on it now is taken back
     /// as ever; and what is still the same afterwards is on nobody's way.
@@ -162,6 +163,7 @@ impl Host {
         let moving = slots_in_lanes(self.region());
         self.take_back();
         let mut books = self.books();
+        books.take_stacks();
         for (index, refs) in dead {
             if moving.contains(&index) {
                 // Nobody knows whether the lane is its winner's: looked at again.

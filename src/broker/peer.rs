@@ -5,10 +5,12 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::grants::Pending;
 use crate::control::authkey::Nonce;
 use crate::control::message::{Announced, HEAD, Head, LONGEST_BODY, Request, protocol};
+use crate::control::ring::{AnswererEnd, Posted, Ring};
 use crate::error::Result;
 use crate::region::SessionIndex;
 use crate::sys::fork::ClosedInChild;
@@ -32,6 +34,8 @@ pub(super) struct Connection {
     pub(super) pending: Option<Pending>,
     /// The references in the last result, with the same rule.
     pub(super) issued: Vec<LiveTicket>,
+    /// The last slab that was granted: the client has it once its next message comes.
+    pub(super) slab: Vec<Pending>,
     pub(super) writing: bool,
     /// A descriptor that came before the session was known: the region of a dead broker.
     pub(super) descriptor: Option<OwnedFd>,
@@ -45,6 +49,8 @@ pub(super) struct Connection {
     pub(super) waits: bool,
     /// Of a session for a child that has yet to claim it: who has sent what was read last.
     pub(super) claimant: Option<Claimant>,
+    /// Where a thread that serves it waits for calls, once the client has asked for that.
+    pub(super) ring: Option<AnswererEnd>,
     received: Vec<u8>,
     spare: Vec<u8>,
     unsent: VecDeque<u8>,
@@ -57,6 +63,8 @@ pub(super) type Claimant = Option<u32>;
 pub(super) struct Asked {
     pub(super) request: Request,
     pub(super) id: u64,
+    /// Whether it came by the call ring, where its answer belongs.
+    pub(super) by_ring: bool,
     bytes: Vec<u8>,
 }
 
@@ -75,6 +83,7 @@ impl Connection {
             session: None,
             is_first: false,
             pending: None,
+            slab: Vec::new(),
             issued: Vec::new(),
             writing: false,
             descriptor: None,
@@ -83,6 +92,7 @@ impl Connection {
             has_left: false,
             waits: false,
             claimant: None,
+            ring: None,
             received: Vec::new(),
             spare: Vec::new(),
             unsent: VecDeque::new(),
@@ -143,6 +153,8 @@ impl Connection {
             return Ok(None);
         }
         let Announced::Request(request) = announced else { return Err(protocol("a reply came where requests belong")) };
+        // Whoever asks for more has read what was answered before.
+        self.slab.clear();
         // Mostly there is one request, whose buffer changes places with that of the one before.
         let mut bytes = std::mem::take(&mut self.spare);
         bytes.clear();
@@ -151,7 +163,30 @@ impl Connection {
         } else {
             bytes.extend(self.received.drain(..end));
         }
-        Ok(Some(Asked { request, id: head.request, bytes }))
+        Ok(Some(Asked { request, id: head.request, by_ring: false, bytes }))
+    }
+
+    /// Waits at the call ring for a call. `None`: something is to be read from the socket, or nothing is.
+    pub(super) fn next_call(&mut self, timeout: Option<Duration>) -> Result<(Posted, Option<Asked>)> {
+        let Some(ring) = &mut self.ring else { return Ok((Posted::AtSocket, None)) };
+        let mut bytes = std::mem::take(&mut self.spare);
+        let posted = ring.next(timeout, &mut bytes)?;
+        if posted != Posted::Request {
+            self.spare = bytes;
+            return Ok((posted, None));
+        }
+        let (head, announced) = Head::parse(&bytes)?;
+        match announced {
+            Announced::Request(request) if request.is_call() && bytes.len() == HEAD + head.len as usize => {
+                Ok((posted, Some(Asked { request, id: head.request, by_ring: true, bytes })))
+            }
+            _ => Err(protocol("what was posted in a call ring is not a call")),
+        }
+    }
+
+    /// The ring's memory.
+    pub(super) fn shared(&self) -> Option<Arc<Ring>> {
+        self.ring.as_ref().map(|ring| Arc::clone(ring.ring()))
     }
 
     /// Takes back the buffer of a request that was answered, for the one after the next.

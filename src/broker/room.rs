@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::grants::Pending;
+use super::grants::{Pending, is_full};
 use super::peer::Asked;
 use super::server::Server;
 use crate::control::message::{self, Create, CreateWithin, Granted, Request};
@@ -118,9 +118,4 @@ impl Server {
         };
         self.answer_late(waiting.connection, &bytes);
     }
-}
-
-/// Whether there may be room later.
-fn is_full(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::RegionFull | ErrorKind::TableFull)
 }

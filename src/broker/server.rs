@@ -24,6 +24,7 @@ use super::room::Line;
 use super::structure;
 use crate::class::ClassTable;
 use crate::control::message::{self, At, HeapUse, Request};
+use crate::control::ring::{self, AnswererEnd, Ring};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::constants::Constants;
 use crate::region::layout::{BrokerState, Map};
@@ -57,6 +58,16 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Away {
     pub(super) stream: Arc<UnixStream>,
     pub(super) session: Option<SessionIndex>,
+    /// Where the thread waits, if it does not wait at the socket.
+    ring: Option<Arc<Ring>>,
+}
+
+impl Away {
+    /// Has the thread see that nobody calls any more.
+    pub(super) fn end(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+        self.ring.iter().for_each(|ring| ring.close());
+    }
 }
 
 pub(super) struct Server {
@@ -197,7 +208,7 @@ impl Server {
             let _ = connection.flush();
         }
         for away in self.away.values() {
-            let _ = away.stream.shutdown(Shutdown::Both);
+            away.end();
         }
         self.callers.stop(STOP_PATIENCE);
         self.host.clear(STOP_PATIENCE);
@@ -250,6 +261,7 @@ impl Server {
             BELL => self.run_errands(),
             ALARM => self.end_rest(),
             key if key >= PIDFDS => self.end_session(SessionIndex((key - PIDFDS) as u16), "its process has ended"),
+            key if self.away.contains_key(&key) => self.end_away(key),
             key => {
                 if ready.writable {
                     self.flush(key);
@@ -313,6 +325,7 @@ impl Server {
                 Err(lending::refused())
             }
             (Request::Fetch, Some(_)) => return self.fetch(key, asked),
+            (Request::Ring, Some(_)) => return self.give_ring(key, asked),
             (Request::Claim, Some(session)) => return self.complete_child(key, session),
             (Request::Take, Some(session)) => self.lend(session, asked.body()),
             (Request::GiveBack, Some(session)) => self.take_in(session, asked.body()),
@@ -328,6 +341,7 @@ impl Server {
                 return;
             }
             (Request::Returned, Some(_)) => return self.host.take_back(),
+            (Request::Lost, Some(_)) => return self.host.books().note_lost(),
             (Request::Wait, Some(_)) => match self.wait(key, asked) {
                 Ok(true) => Ok(Vec::new()),
                 Ok(false) => return self.let_wait(key),
@@ -336,6 +350,7 @@ impl Server {
             (Request::Create, Some(session)) => {
                 message::unarchive(asked.body()).and_then(|create| self.grant(key, &create, session))
             }
+            (Request::Slab, Some(session)) => self.grant_slab(key, asked.body(), session),
             (Request::CreateWithin, Some(session)) => match self.create_within(key, asked, session) {
                 Ok(Some(granted)) => Ok(granted),
                 Ok(None) => return self.let_wait(key),
@@ -374,9 +389,44 @@ impl Server {
     /// Gives a connection that calls to a thread.
     fn hand_over(&mut self, key: u64, asked: Asked) {
         let Some(connection) = self.connections.remove(&key) else { return };
-        self.poller.remove(&connection.stream);
-        self.away.insert(key, Away { stream: Arc::clone(&connection.stream), session: connection.session });
+        let ring = connection.shared();
+        // One that waits at a ring does not see the end of the socket.
+        if ring.is_none() || self.poller.watch_closing(&connection.stream, key).is_err() {
+            self.poller.remove(&connection.stream);
+        }
+        self.away.insert(key, Away { stream: Arc::clone(&connection.stream), session: connection.session, ring });
         self.callers.serve(key, connection, asked);
+    }
+
+    /// Tells the thread of a connection that the client has closed it.
+    fn end_away(&mut self, key: u64) {
+        let Some(away) = self.away.get(&key) else { return };
+        self.poller.remove(&away.stream);
+        away.end();
+    }
+
+    /// Gives a connection a ring for its calls.
+    fn give_ring(&mut self, key: u64, asked: &Asked) {
+        let Some(connection) = self.connections.get_mut(&key) else { return };
+        let made = if !ring::is_wanted() {
+            Err(Error::new(ErrorKind::Refused, "this broker does without call rings"))
+        } else if connection.ring.is_some() {
+            Err(message::protocol("the connection has a call ring already"))
+        } else {
+            // Without memory or descriptors calls go on over the socket.
+            Ring::create().map_err(|error| Error::new(ErrorKind::Refused, error.message()))
+        };
+        let sent = match made {
+            Ok((ring, fd)) => {
+                connection.ring = Some(AnswererEnd::new(ring));
+                connection.send_with(&message::reply(Request::Ring, asked.id, &[]), fd)
+            }
+            Err(error) if error.kind() == ErrorKind::Protocol => return self.close(key, Some(error.message())),
+            Err(error) => connection.send(&message::failure(asked.id, &error)),
+        };
+        if let Err(error) = sent {
+            self.close(key, Some(&error.to_string()));
+        }
     }
 
     fn run_errands(&mut self) {
@@ -399,6 +449,8 @@ impl Server {
             // Its session has ended meanwhile, and another process may have its number.
             return self.give_up(connection);
         }
+        // Its end may have been watched.
+        self.poller.remove(&connection.stream);
         let watched = self.poller.add(&connection.stream, key);
         self.connections.insert(key, connection);
         if let Err(error) = watched {
@@ -434,10 +486,11 @@ impl Server {
     fn heap_use(&mut self) -> HeapUse {
         self.host.take_back();
         let books = self.host.books();
-        let heap = books.heap();
+        let (heap, kept) = (books.heap(), books.idle_bytes());
         HeapUse {
             capacity: heap.capacity(),
-            free: heap.free_bytes(),
+            free: heap.free_bytes() + kept,
+            kept,
             largest: heap.largest(),
             warm: heap.warm_bytes(),
             damaged: books.damaged().into(),
@@ -507,7 +560,11 @@ fn new_region(config: &Config) -> Result<Region> {
         Backing::Memfd => Memory::memfd(&format!("sharehold:{}", config.name), len)?,
         Backing::Segment => Memory::create_segment(&place::segment_name(&config.name), len)?,
     };
-    Region::create(memory, &config.name, config.capacities, [random()?, random()?, random()?])
+    let region = Region::create(memory, &config.name, config.capacities, [random()?, random()?, random()?])?;
+    if config.huge_pages {
+        region.use_huge_pages();
+    }
+    Ok(region)
 }
 
 pub(super) fn random() -> Result<u64> {

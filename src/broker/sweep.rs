@@ -11,8 +11,8 @@ use crate::table::counting::{READERS, SessionState};
 use crate::table::{channels, sessions, tickets};
 
 /// Sweeps a session that has ended and makes its number free for another. Returns the slots that the session was
-/// working on, whose pins are to be audited.
-pub(super) fn sweep(host: &Host, dead: SessionIndex) -> Vec<SlotIndex> {
+/// working on, whose pins are to be audited. `is_gone`: nothing of its process works for it any more.
+pub(super) fn sweep(host: &Host, dead: SessionIndex, is_gone: bool) -> Vec<SlotIndex> {
     let broker = host.session();
     let region = broker.region();
     let Some(entry) = region.session(dead) else { return Vec::new() };
@@ -20,6 +20,7 @@ pub(super) fn sweep(host: &Host, dead: SessionIndex) -> Vec<SlotIndex> {
     sessions::set_state(entry, generation, SessionState::Dead);
     // What it pushed is taken first: a slot that is dead after that and named in a lane was not pushed.
     host.take_back();
+    host.books().close_stack(dead);
     let moving = slots_in_lanes(entry);
     if !moving.is_empty() {
         tickets::abandon(region, dead);
@@ -35,6 +36,7 @@ pub(super) fn sweep(host: &Host, dead: SessionIndex) -> Vec<SlotIndex> {
         lane.store(0, Ordering::Release);
     }
     host.take_back();
+    host.books().end_slabs(dead, is_gone);
     sessions::set_state(entry, generation, SessionState::Free);
     moving
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::orders::Orders;
 use super::{fork, watch};
 use crate::broker::child::BrokerChild;
 use crate::control::authkey::Login;
@@ -52,7 +53,9 @@ pub(super) struct State {
     first: Mutex<Option<Connection>>,
     /// One at a time.
     reconnecting: Mutex<()>,
-    idle: Mutex<Vec<Connection>>,
+    pub(super) idle: Mutex<Vec<Connection>>,
+    /// Those over which a slab was asked for whose answer was not read yet.
+    pub(super) orders: Mutex<Orders>,
     /// The broker, if this process started it: it ends with the session.
     child: Mutex<Option<BrokerChild>>,
 }
@@ -81,6 +84,14 @@ impl Channel for Connections {
             idle.push(connection);
         }
         Ok(())
+    }
+
+    fn order(&self, shelf: (u64, u16), body: &[u8]) -> bool {
+        self.order_slab(shelf, body)
+    }
+
+    fn delivered(&self, shelf: (u64, u16)) -> Option<Vec<u8>> {
+        self.delivered_slab(shelf)
     }
 
     fn child_pid(&self) -> Option<u32> {
@@ -113,6 +124,7 @@ impl State {
             first: Mutex::new(first),
             reconnecting: Mutex::default(),
             idle: Mutex::default(),
+            orders: Mutex::default(),
             child: Mutex::default(),
         }
     }
@@ -124,7 +136,7 @@ impl State {
 }
 
 impl Connections {
-    fn state(&self) -> &State {
+    pub(super) fn state(&self) -> &State {
         self.state.get()
     }
 
@@ -160,7 +172,13 @@ impl Connections {
         if limits.is_cancelled() {
             return Err(scope::cancelled());
         }
-        let (answer, whole) = match connection.call(request, body, patience) {
+        // What another thread may interrupt waits at the socket, where it can be.
+        let answered = if request.is_call() && !limits.can_be_cancelled() {
+            connection.call_by_ring(request, body, patience)
+        } else {
+            connection.call(request, body, patience)
+        };
+        let (answer, whole) = match answered {
             // What can't be read may hold references: closing the connection has the broker cancel them.
             Ok(answer) => {
                 let read = read(answer);
@@ -270,33 +288,32 @@ impl Connections {
         };
         let welcome: Welcome = message::fixed(answer)?;
         self.state().token.store(welcome.token, Ordering::Relaxed);
-        self.bring()?;
         self.state().idle.lock().clear();
+        self.state().orders.lock().clear();
         match &mut *self.state().first.lock() {
             Some(first) => *first = connection,
             None => return Err(has_left()),
         }
+        self.bring();
         tracing::info!(broker = self.name, "came back to a new broker");
         Ok(())
     }
 
-    /// Gives a broker that has followed another one the files of the frozen objects that are read here.
-    fn bring(&self) -> Result<()> {
+    /// Gives a broker that has followed another one the files of the frozen objects that are read here. The session is back in any case.
+    fn bring(&self) {
         let join = self.join();
         for (object, bytes) in self.files.all() {
             let of = Of { object: object.to_bits() };
             let body = [bytemuck::bytes_of(&join), bytemuck::bytes_of(&of)];
-            let mut connection = Connection::open(&self.place)?;
-            let brought = connection.call_sending(Request::Bring, &body, bytes.file(), Some(PATIENCE));
-            match brought.map(|_| ()) {
-                // It died meanwhile, or the broker has no descriptor for it.
-                Err(error) if matches!(error.kind(), ErrorKind::Gone | ErrorKind::Refused | ErrorKind::TableFull) => {
-                    tracing::debug!(%error, %object, "the broker does not take a frozen object back");
-                }
-                brought => brought?,
+            let brought = Connection::open(&self.place).and_then(|mut connection| {
+                connection.call_sending(Request::Bring, &body, bytes.file(), Some(PATIENCE)).map(|_| ())
+            });
+            let Err(error) = brought else { continue };
+            tracing::debug!(%error, %object, "the broker does not take a frozen object back");
+            if matches!(error.kind(), ErrorKind::BrokerGone | ErrorKind::BrokerNotFound | ErrorKind::Timeout) {
+                return;
             }
         }
-        Ok(())
     }
 
     /// The connection whose end is the session's or the broker's.
@@ -320,6 +337,7 @@ impl Connections {
             std::mem::forget(self.state().child.lock().take());
             return;
         }
+        self.state().orders.lock().clear();
         for connection in self.state().idle.lock().drain(..).chain(self.state().first.lock().take()) {
             let _ = connection.tell(Request::Leave, &[]);
             // Wakes the thread that watches it.
@@ -335,6 +353,10 @@ struct Line(Arc<Connections>);
 impl Link for Line {
     fn returned(&self) {
         self.0.tell(Request::Returned, &[]);
+    }
+
+    fn lost(&self) {
+        self.0.tell(Request::Lost, &[]);
     }
 
     fn deadline(&self, at: u64) {

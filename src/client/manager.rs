@@ -15,7 +15,8 @@ use crate::broker::config::{Config, config_setters};
 use crate::broker::host;
 use crate::class::{Class, ClassProxy, MethodError};
 use crate::control::authkey::{Authkey, Login};
-use crate::control::message::{self, AuditDone, Create, HeapUse, Named, Of, Publish, Request};
+use crate::control::create::{Element, Wanted};
+use crate::control::message::{self, AuditDone, HeapUse, Named, Of, Publish, Request};
 use crate::control::{Channel, PATIENCE, create};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::archive::archive_fingerprint;
@@ -319,7 +320,7 @@ impl Manager {
     /// # Errors
     /// `RegionFull`, `TableFull`, `BrokerGone`.
     pub fn value<T: Shareable>(&self, value: T) -> Result<Value<T>> {
-        self.new_value(&Schema::of::<T>(), bytemuck::bytes_of(&value)).and_then(<Value<T> as Typed>::of)
+        self.new_value(&Element::of::<T>(), bytemuck::bytes_of(&value)).and_then(<Value<T> as Typed>::of)
     }
 
     /// As [`Manager::value`], for a type that is known only when the program runs, of the value's bytes.
@@ -341,13 +342,14 @@ impl Manager {
             let what = format!("a {} has {} bytes, not {}", schema.name, schema.size, bytes.len());
             return Err(Error::new(ErrorKind::InvalidArgument, what));
         }
-        self.new_value(schema, bytes).and_then(RawValue::of)
+        let name = || schema.name.clone();
+        self.new_value(&Element::of_schema(schema, &name), bytes).and_then(RawValue::of)
     }
 
-    fn new_value(&self, schema: &Schema, bytes: &[u8]) -> Result<Hold> {
-        let len = 2 * 8 * copy_words_of(bytes.len(), schema.align as usize) as u64;
-        let create = create::described(schema, Kind::Value, len, u64::from(schema.align).max(8));
-        let created = create::create(&self.session, &*self.channel, &create, self.room)?;
+    fn new_value(&self, element: &Element<'_>, bytes: &[u8]) -> Result<Hold> {
+        let len = 2 * 8 * copy_words_of(bytes.len(), element.align as usize) as u64;
+        let wanted = Wanted::of(element, Kind::Value, len, u64::from(element.align).max(8));
+        let created = create::create(&self.session, &*self.channel, &wanted, self.room)?;
         let words: Payload<AtomicU64> = created.payload()?;
         payload::store_bytes(words.words(&created.hold), bytes);
         Ok(created.hold)
@@ -504,16 +506,15 @@ impl Manager {
         let bytes = rkyv::to_bytes::<rancor::Error>(value).map_err(|error| {
             Error::new(ErrorKind::ArchiveInvalid, format!("a {} can't be archived: {error}", short_name::<T>()))
         })?;
-        let create = Create {
-            kind: Kind::Archive as u32,
-            type_name: create::cut(short_name::<T>()),
-            type_fingerprint: archive_fingerprint::<T>(),
-            element_size: size_of::<T::Archived>() as u64,
-            element_align: align_of::<T::Archived>() as u32,
-            len: bytes.len() as u64,
-            align: align_of::<T::Archived>().max(16) as u64,
+        let element = Element {
+            fingerprint: archive_fingerprint::<T>(),
+            size: size_of::<T::Archived>() as u64,
+            align: align_of::<T::Archived>() as u32,
+            name: &short_name::<T>,
         };
-        let created = create::create(&self.session, &*self.channel, &create, self.room)?;
+        let align = align_of::<T::Archived>().max(16) as u64;
+        let wanted = Wanted::of(&element, Kind::Archive, bytes.len() as u64, align);
+        let created = create::create(&self.session, &*self.channel, &wanted, self.room)?;
         let (place, hold): (Payload<u8>, Hold) = (created.payload()?, created.hold);
         // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
         unsafe { place.slice_mut() }.copy_from_slice(&bytes);
@@ -801,12 +802,13 @@ impl Manager {
             heap_capacity: heap.capacity,
             heap_used: heap.capacity - heap.free,
             heap_free: heap.free,
+            heap_kept: heap.kept,
             largest_free: heap.largest,
             warm: heap.warm,
             damaged: heap.damaged as u32,
             waiting: heap.waiting as u32,
             resident: region.resident(),
-            granted: header.granted.load(Ordering::Relaxed),
+            granted: census::created(region),
             deaths: header.deaths.load(Ordering::Relaxed),
             repaired: header.repaired.load(Ordering::Relaxed),
         })

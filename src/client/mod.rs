@@ -7,6 +7,7 @@ mod attach;
 mod checkup;
 mod fork;
 mod manager;
+mod orders;
 mod report;
 mod watch;
 

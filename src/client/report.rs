@@ -150,6 +150,8 @@ pub struct Stats {
     pub heap_capacity: u64,
     pub heap_used: u64,
     pub heap_free: u64,
+    /// The part of it that sessions keep for the small objects that they create next, and that others get when there is no other.
+    pub heap_kept: u64,
     /// The largest object that there is room for.
     pub largest_free: u64,
     /// Free memory that is kept for the next objects.

@@ -8,10 +8,16 @@ use std::time::{Duration, Instant};
 
 use super::authkey::{self, Login, Side};
 use super::message::{self, Announced, Challenge, HEAD, Head, LONGEST_BODY, Prove, Proven, Request};
+use super::ring::{self, CallerEnd, Heard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::fork::ClosedInChild;
 use crate::sys::place::Place;
 use crate::sys::socket;
+
+/// After so many calls of a connection it asks for a call ring: those who call once or twice do without.
+const FEW: u32 = 2;
+/// How often one that waits at a call ring looks whether the broker is still there: one that was killed can't say so.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A connection. After an error it is broken: whoever has it drops it, and the broker withdraws what was never claimed.
 #[derive(Debug)]
@@ -25,6 +31,10 @@ pub(crate) struct Connection {
     /// The request that is being sent, and the reply that is being received: used again and again.
     sent: Vec<u8>,
     received: Vec<u8>,
+    /// How many calls were made before there was a ring.
+    calls: u32,
+    /// Where calls go, if both ends want one.
+    ring: Option<CallerEnd>,
 }
 
 impl Connection {
@@ -65,6 +75,8 @@ impl Connection {
             timeout: None,
             sent: Vec::new(),
             received: Vec::new(),
+            calls: 0,
+            ring: None,
         }
     }
 
@@ -114,12 +126,87 @@ impl Connection {
         body: &[&[u8]],
         patience: Option<Duration>,
     ) -> Result<(&[u8], Option<OwnedFd>)> {
+        let request = self.put(kind, body, patience)?;
+        self.receive(kind, request)
+    }
+
+    /// Sends a request, and does not wait for the reply. Returns its number.
+    pub(crate) fn send(&mut self, kind: Request, body: &[&[u8]]) -> Result<u64> {
+        self.put(kind, body, self.timeout)
+    }
+
+    /// Puts a request into the socket. Returns its number.
+    fn put(&mut self, kind: Request, body: &[&[u8]], patience: Option<Duration>) -> Result<u64> {
         let request = self.write(kind, body, patience)?;
         self.received.clear();
         if let Err(error) = socket::send_all(&self.stream, &self.sent) {
             return Err(self.last_words().unwrap_or_else(|| broken(error)));
         }
-        self.receive(kind, request)
+        if let Some(ring) = &mut self.ring {
+            // Whoever attends there is told to look here.
+            ring.point_to_socket();
+        }
+        Ok(request)
+    }
+
+    /// Waits for the reply to what was sent.
+    pub(crate) fn reply(&mut self, kind: Request, request: u64, patience: Option<Duration>) -> Result<&[u8]> {
+        self.wait_at_most(patience)?;
+        self.receive(kind, request).map(|(body, _)| body)
+    }
+
+    /// As [`Connection::call`], by the call ring if there is one. Another thread can't interrupt the wait there.
+    pub(crate) fn call_by_ring(&mut self, kind: Request, body: &[&[u8]], patience: Option<Duration>) -> Result<&[u8]> {
+        self.want_ring(patience)?;
+        if patience == Some(Duration::ZERO) {
+            return Err(late());
+        }
+        let request = self.next_request;
+        message::write_request(&mut self.sent, kind, request, body);
+        if !self.ring.as_mut().is_some_and(|ring| ring.post(&self.sent)) {
+            return self.call(kind, body, patience);
+        }
+        self.next_request += 1;
+        self.hear(patience)?;
+        let (head, announced) = whole(&self.received)?.ok_or_else(|| message::protocol("an answer is cut off"))?;
+        self.body_of(head, announced, kind, request)
+    }
+
+    /// Waits for an answer in the call ring.
+    fn hear(&mut self, patience: Option<Duration>) -> Result<()> {
+        let Some(ring) = &self.ring else { return Err(gone()) };
+        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
+        loop {
+            let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()).min(LOOK));
+            match ring.hear(left, &mut self.received)? {
+                Heard::Answer => return Ok(()),
+                Heard::Nothing if until.is_some_and(|until| until <= Instant::now()) => return Err(late()),
+                Heard::Nothing if !socket::is_hung_up(&self.stream) => {}
+                Heard::Closed | Heard::Nothing => break,
+            }
+        }
+        self.received.clear();
+        Err(self.last_words().unwrap_or_else(gone))
+    }
+
+    /// Asks for a ring once, after a few calls. A broker that gives none is no error.
+    fn want_ring(&mut self, patience: Option<Duration>) -> Result<()> {
+        if self.calls > FEW {
+            return Ok(());
+        }
+        self.calls += 1;
+        if self.calls <= FEW || !ring::is_wanted() {
+            return Ok(());
+        }
+        let given = match self.call_with(Request::Ring, &[], patience) {
+            Ok((_, given)) => given,
+            Err(error) if matches!(error.kind(), ErrorKind::Refused) => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(given) = given {
+            self.ring = Some(CallerEnd::received(given)?);
+        }
+        Ok(())
     }
 
     /// As [`Connection::call`], and sends a descriptor along. The message is short.
@@ -155,19 +242,10 @@ impl Connection {
         let mut fd = None;
         loop {
             if let Some((head, announced)) = whole(&self.received)? {
-                let body = HEAD..HEAD + head.len as usize;
-                return match announced {
-                    Announced::Failure if head.request == message::UNASKED => {
-                        Err(message::failed(&self.received[body]))
-                    }
-                    _ if head.request != request => Err(message::protocol("a reply to another request came")),
-                    Announced::Reply(to) if to == kind => Ok((&self.received[body], fd)),
-                    Announced::Failure => Err(message::failed(&self.received[body])),
-                    _ => Err(message::protocol("a reply of another kind came")),
-                };
+                return self.body_of(head, announced, kind, request).map(|body| (body, fd));
             }
             // Only the replies to these bring a descriptor.
-            let received = if matches!(kind, Request::Attach | Request::Fetch) {
+            let received = if matches!(kind, Request::Attach | Request::Fetch | Request::Ring) {
                 let mut chunk = [0; 1024];
                 let (received, came) = socket::receive_some_with(&self.stream, &mut chunk).map_err(broken)?;
                 fd = came.or(fd);
@@ -179,6 +257,18 @@ impl Connection {
             if received == 0 {
                 return Err(gone());
             }
+        }
+    }
+
+    /// The body of what was received, if it is the reply to this request.
+    fn body_of(&self, head: Head, announced: Announced, kind: Request, request: u64) -> Result<&[u8]> {
+        let body = &self.received[HEAD..HEAD + head.len as usize];
+        match announced {
+            Announced::Failure if head.request == message::UNASKED => Err(message::failed(body)),
+            _ if head.request != request => Err(message::protocol("a reply to another request came")),
+            Announced::Reply(to) if to == kind => Ok(body),
+            Announced::Failure => Err(message::failed(body)),
+            _ => Err(message::protocol("a reply of another kind came")),
         }
     }
 

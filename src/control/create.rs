@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::message::{self, Create, CreateWithin, Granted, Request};
+use super::slab;
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::channel::{Form, build};
 use crate::object::payload::{Payload, damaged, slot_of};
@@ -12,6 +13,7 @@ use crate::object::proxy::sealed::Typed;
 use crate::object::{self, Array, Frozen, Kind, Proxy, Schema, Shareable};
 use crate::region::layout::{CELL, ChannelHead, FILLED, PAGE, TYPE_NAME_BYTES};
 use crate::region::{ObjectId, Offset};
+use crate::session::slabs::Shape;
 use crate::session::{Hold, Session};
 use crate::sync::atomic::Ordering;
 use crate::sys::{self, clock};
@@ -44,6 +46,16 @@ pub(crate) trait Channel: Send + Sync {
     /// Asks for an object whose bytes are in a file that nobody can change, which goes along. Otherwise as [`Channel::call_with`].
     fn freeze(&self, create: &Create, file: OwnedFd, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
 
+    /// Asks for a slab, for a shelf, without waiting for the answer. Returns whether that could be done.
+    fn order(&self, _shelf: (u64, u16), _body: &[u8]) -> bool {
+        false
+    }
+
+    /// Waits for what was ordered. `None` if it will never come.
+    fn delivered(&self, _shelf: (u64, u16)) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Starts the broker again, if this process started it and it has died.
     fn restart(&self) -> Result<()> {
         Ok(())
@@ -70,6 +82,10 @@ pub(crate) struct Created {
 }
 
 impl Created {
+    pub(super) fn at(hold: Hold, place: Offset, len: u64) -> Self {
+        Self { hold, place, len }
+    }
+
     /// The bytes that the creator writes: those that it was granted, whatever the slot says.
     pub(crate) fn payload<T>(&self) -> Result<Payload<T>> {
         Payload::at(self.hold.session().region(), self.place, self.len)
@@ -81,11 +97,18 @@ impl Created {
 pub(crate) fn create(
     session: &Arc<Session>,
     channel: &dyn Channel,
-    create: &Create,
+    wanted: &Wanted<'_>,
     room: Duration,
 ) -> Result<Created> {
     session.check_ours()?;
     session.check_writes("create objects")?;
+    match slab::create(session, channel, wanted)? {
+        Some(created) => Ok(created),
+        None => create_alone(session, channel, &wanted.create(), room),
+    }
+}
+
+fn create_alone(session: &Arc<Session>, channel: &dyn Channel, create: &Create, room: Duration) -> Result<Created> {
     let most = session.region().capacities().heap;
     let until = clock::boot_nanos_after(room);
     loop {
@@ -127,7 +150,7 @@ fn create_once(session: &Arc<Session>, channel: &dyn Channel, create: &Create, r
             session.region().reserve(place, create.len)?;
         }
         slot_of(&hold)?.flags.fetch_or(FILLED, Ordering::Relaxed);
-        return Ok(Created { hold, place, len: create.len });
+        return Ok(Created::at(hold, place, create.len));
     }
     Err(withdrawn())
 }
@@ -145,7 +168,7 @@ pub(crate) fn array<T: Shareable, E: From<Error>>(
     room: Duration,
     fill: impl FnOnce(&mut [T]) -> Result<(), E>,
 ) -> Result<Array<T>, E> {
-    let hold = filled(session, channel, &Schema::of::<T>(), len, align, room, fill)?;
+    let hold = filled(session, channel, &Element::of::<T>(), len, align, room, fill)?;
     Ok(<Array<T> as Typed>::of(hold)?)
 }
 
@@ -158,7 +181,7 @@ pub(crate) fn array_of<E: From<Error>>(
     room: Duration,
     fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
 ) -> Result<Array<u8>, E> {
-    let hold = filled(session, channel, schema, len, 1, room, fill)?;
+    let hold = filled(session, channel, &Element::of_schema(schema, &|| schema.name.clone()), len, 1, room, fill)?;
     Ok(Array::bytes_of(hold)?)
 }
 
@@ -167,20 +190,20 @@ pub(crate) fn array_of<E: From<Error>>(
 fn filled<T: Shareable, E: From<Error>>(
     session: &Arc<Session>,
     channel: &dyn Channel,
-    schema: &Schema,
+    element: &Element<'_>,
     len: usize,
     align: usize,
     room: Duration,
     fill: impl FnOnce(&mut [T]) -> Result<(), E>,
 ) -> Result<Hold, E> {
-    if schema.size == 0 {
+    if element.size == 0 {
         return Err(Error::new(ErrorKind::InvalidArgument, "an array's elements have at least one byte").into());
     }
-    let bytes = u64::try_from(len).ok().and_then(|len| len.checked_mul(schema.size)).ok_or_else(|| {
-        Error::new(ErrorKind::RegionFull, format!("{len} elements of {} bytes do not fit any memory", schema.size))
+    let bytes = u64::try_from(len).ok().and_then(|len| len.checked_mul(element.size)).ok_or_else(|| {
+        Error::new(ErrorKind::RegionFull, format!("{len} elements of {} bytes do not fit any memory", element.size))
     })?;
-    let align = (align as u64).max(schema.align.into());
-    let created = create(session, channel, &described(schema, Kind::Array, bytes, align), room)?;
+    let align = (align as u64).max(element.align.into());
+    let created = create(session, channel, &Wanted::of(element, Kind::Array, bytes, align), room)?;
     let place: Payload<T> = created.payload()?;
     // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
     fill(unsafe { place.slice_mut() })?;
@@ -211,7 +234,10 @@ pub(crate) fn channel<P: Proxy>(
         len: head + entries as u64 * cell,
         align: 128,
     };
-    let created = create(session, to_broker, &create_it, room)?;
+    session.check_ours()?;
+    session.check_writes("create objects")?;
+    // Not of a slab: what is in a dead one is taken out by the broker.
+    let created = create_alone(session, to_broker, &create_it, room)?;
     build(&created.hold, created.payload()?, form)?;
     <object::Channel<P> as Typed>::of(created.hold)
 }
@@ -249,7 +275,8 @@ fn frozen_hold(
 ) -> Result<(Hold, Arc<sys::frozen::Frozen>)> {
     session.check_ours()?;
     session.check_writes("create objects")?;
-    let create = described(schema, Kind::Frozen, bytes.len() as u64, 1);
+    let create =
+        Wanted::of(&Element::of_schema(schema, &|| schema.name.clone()), Kind::Frozen, bytes.len() as u64, 1).create();
     let file = sys::frozen::Frozen::write(&format!("sharehold-frozen:{}", session.broker_name()), bytes)?;
     let mine = file.try_clone().map_err(|error| Error::os("keep a descriptor", error))?;
     let mut claimed = None;
@@ -273,16 +300,51 @@ pub(crate) fn bytes(session: &Arc<Session>, channel: &dyn Channel, bytes: &[u8])
     Ok(array)
 }
 
-/// A request for an object with elements of a type that is stated at run time.
-pub(crate) fn described(schema: &Schema, kind: Kind, len: u64, align: u64) -> Create {
-    Create {
-        kind: kind as u32,
-        type_name: cut(schema.name.clone()),
-        type_fingerprint: schema.fingerprint,
-        element_size: schema.size,
-        element_align: schema.align,
-        len,
-        align,
+/// What the elements of an object are. Their name is made only where it is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Element<'a> {
+    pub(crate) fingerprint: u64,
+    pub(crate) size: u64,
+    pub(crate) align: u32,
+    pub(crate) name: &'a dyn Fn() -> String,
+}
+
+impl<'a> Element<'a> {
+    pub(crate) fn of<T: Shareable>() -> Element<'static> {
+        let (fingerprint, size, align) = (T::FINGERPRINT, size_of::<T>() as u64, align_of::<T>() as u32);
+        Element { fingerprint, size, align, name: &T::type_name }
+    }
+
+    /// Of a type that is known only now.
+    pub(crate) fn of_schema(schema: &Schema, name: &'a dyn Fn() -> String) -> Self {
+        Self { fingerprint: schema.fingerprint, size: schema.size, align: schema.align, name }
+    }
+}
+
+/// An object that is to be created.
+pub(crate) struct Wanted<'a> {
+    pub(crate) shape: Shape,
+    pub(crate) element: Element<'a>,
+}
+
+impl<'a> Wanted<'a> {
+    pub(crate) fn of(element: &Element<'a>, kind: Kind, len: u64, align: u64) -> Self {
+        let shape = Shape { kind: kind as u32, type_fingerprint: element.fingerprint, len, align };
+        Self { shape, element: *element }
+    }
+
+    /// The request for it.
+    pub(crate) fn create(&self) -> Create {
+        let Shape { kind, type_fingerprint, len, align } = self.shape;
+        Create {
+            kind,
+            type_name: cut((self.element.name)()),
+            type_fingerprint,
+            element_size: self.element.size,
+            element_align: self.element.align,
+            len,
+            align,
+        }
     }
 }
 

@@ -98,10 +98,16 @@ pub(crate) enum Request {
     Fetch = 61,
     /// First of a further connection of a session that has come back: the file of a frozen object that it reads, for a broker that has it no more. Body: [`Join`], then [`Of`].
     Bring = 62,
+    /// As `Create`, for objects that are yet to be made. Body: [`OrderSlab`]. Reply: a [`Granted`] each, as many as there is room for.
+    Slab = 70,
+    /// What has come back to the slabs of this session is not all there: it is to be looked for. No reply.
+    Lost = 71,
+    /// Asks for a call ring for this connection. Reply: its descriptor.
+    Ring = 80,
 }
 
 impl Request {
-    pub(crate) const ALL: [Request; 30] = [
+    pub(crate) const ALL: [Request; 33] = [
         Request::Attach,
         Request::Join,
         Request::Leave,
@@ -132,6 +138,9 @@ impl Request {
         Request::Freeze,
         Request::Fetch,
         Request::Bring,
+        Request::Slab,
+        Request::Lost,
+        Request::Ring,
     ];
 
     /// Whether it is asked of a connection that has no session yet, and of no other.
@@ -267,6 +276,17 @@ pub(crate) struct CreateWithin {
     pub(crate) millis: u64,
 }
 
+/// A request for objects of one shape that are yet to be made.
+#[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub(crate) struct OrderSlab {
+    pub(crate) create: Create,
+    /// How many at most.
+    pub(crate) count: u32,
+}
+
+/// Most objects of a slab: so many fit a body twice.
+pub(crate) const SLAB_SLOTS: usize = LONGEST_BODY / 2 / size_of::<Granted>();
+
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Granted {
@@ -307,7 +327,9 @@ pub(crate) struct AuditDone {
 #[repr(C)]
 pub(crate) struct HeapUse {
     pub(crate) capacity: u64,
+    /// What sessions keep for their next objects included.
     pub(crate) free: u64,
+    pub(crate) kept: u64,
     pub(crate) largest: u64,
     pub(crate) warm: u64,
     /// Slots that are out of use: see `broker/facts.rs`.
@@ -508,6 +530,11 @@ pub(crate) fn failed(body: &[u8]) -> Error {
 pub(crate) fn fixed<T: Pod>(body: &[u8]) -> Result<T> {
     bytemuck::try_pod_read_unaligned(body)
         .map_err(|_| protocol(format!("a body of {} bytes was sent where {} belong", body.len(), size_of::<T>())))
+}
+
+/// Reads the reply to an order of a slab.
+pub(crate) fn slab(body: &[u8]) -> Result<Vec<Granted>> {
+    body.chunks(size_of::<Granted>()).map(fixed).collect()
 }
 
 /// Writes an `rkyv` body.

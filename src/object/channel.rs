@@ -2,8 +2,10 @@
 //!
 //! What is in it is held by a pin, until somebody has taken it. The order is that of `docs/protocol.md`, "Channels"; the words are in `table/ring.rs` and `table/seats.rs`.
 
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::payload::{Payload, slot_of};
@@ -11,10 +13,10 @@ use super::proxy::{Kind, Proxy, expect_type, item, sealed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::layout::{BUILT, ChannelHead};
 use crate::region::{ObjectId, Offset, Region};
-use crate::session::{Hold, Session};
+use crate::session::{Hold, KeptLane, Session};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Event, Owner, Spin};
-use crate::table::channels::ChannelWords;
+use crate::table::channels::{ChannelWords, MANY, SINGLE};
 use crate::table::ring::{Damaged, Ring};
 use crate::table::seats::{CLOSED, DAMAGED, NO_RECEIVERS, NO_SENDERS, Refused, Side};
 use crate::table::sessions;
@@ -28,8 +30,8 @@ const SLICE: Duration = Duration::from_millis(100);
 #[repr(u32)]
 pub(crate) enum Form {
     /// One sender and one receiver at a time.
-    Single = 0x51,
-    Many = 0x4d,
+    Single = SINGLE,
+    Many = MANY,
 }
 
 /// A queue of proxies in shared memory, by which processes hand objects over: a few hundred nanoseconds for an object of any size.
@@ -194,13 +196,16 @@ impl<T: Proxy> fmt::Debug for Channel<T> {
     }
 }
 
-/// One end of a channel, in one process.
+/// One end of a channel, in one process. One thread at a time uses it: nobody else moves the words of a channel that is for one, nor the lane.
 struct End<T: Proxy> {
+    session: Arc<Session>,
     channel: Channel<T>,
+    lane: Option<KeptLane>,
     /// Who has opened it: in a forked child it still is the parent's.
     me: Owner,
     side: for<'c> fn(ChannelWords<'c>) -> Side<'c>,
     spin: Spin,
+    alone: PhantomData<Cell<()>>,
 }
 
 impl<T: Proxy> End<T> {
@@ -209,9 +214,8 @@ impl<T: Proxy> End<T> {
         session.check_ours()?;
         session.check_writes("send or receive")?;
         let (words, me) = (channel.words()?, session.owner());
-        let form = words.head.form.load(Ordering::Relaxed);
-        let is_single = form == Form::Single as u32;
-        if !is_single && form != Form::Many as u32 || channel.state() & DAMAGED != 0 {
+        let (form, is_single) = (words.head.form.load(Ordering::Relaxed), words.is_single());
+        if !is_single && form != MANY || channel.state() & DAMAGED != 0 {
             return Err(channel.damaged());
         }
         let side_of = side(words);
@@ -221,7 +225,15 @@ impl<T: Proxy> End<T> {
             side_of.open(me.word(), is_single)
         });
         match opened {
-            Ok(()) => Ok(Self { channel: channel.clone(), me, side, spin: Spin::default() }),
+            Ok(()) => Ok(Self {
+                session: channel.hold.session_arc(),
+                channel: channel.clone(),
+                lane: session.keep_lane(),
+                me,
+                side,
+                spin: Spin::default(),
+                alone: PhantomData,
+            }),
             Err(Refused::Taken(by)) => Err(taken(channel, what, by)),
             Err(Refused::Full) => {
                 let count = side_of.seats.len();
@@ -231,16 +243,12 @@ impl<T: Proxy> End<T> {
         }
     }
 
-    fn session(&self) -> &Session {
-        self.channel.hold.session()
-    }
-
     fn is_mine(&self) -> bool {
-        self.session().is_ours() && self.session().owner() == self.me
+        self.session.is_ours() && self.session.owner() == self.me
     }
 
     fn check(&self) -> Result<()> {
-        self.session().check_ours()?;
+        self.session.check_ours()?;
         if self.is_mine() {
             return Ok(());
         }
@@ -276,8 +284,13 @@ impl<T: Proxy> End<T> {
 
 impl<T: Proxy> Drop for End<T> {
     fn drop(&mut self) {
-        if self.is_mine()
-            && let Ok(words) = self.channel.words()
+        if !self.is_mine() {
+            return;
+        }
+        if let Some(lane) = self.lane.take() {
+            self.session.give_lane_back(lane);
+        }
+        if let Ok(words) = self.channel.words()
             && (self.side)(words).close(self.me.word())
         {
             words.wake();
@@ -285,7 +298,7 @@ impl<T: Proxy> Drop for End<T> {
     }
 }
 
-/// An end of a channel that sends. Made by [`Channel::sender`]; threads share it by reference.
+/// An end of a channel that sends. Made by [`Channel::sender`]. It may be moved to another thread; threads that send at the same time have one each.
 ///
 /// ```compile_fail
 /// # fn of(sender: sharehold::Sender<sharehold::Value<u8>>) {
@@ -363,7 +376,7 @@ impl<T: Proxy> Sender<T> {
         if state & (CLOSED | NO_RECEIVERS) != 0 {
             return Err(disconnected(channel, state, "receiver"));
         }
-        if !std::ptr::eq(hold.session(), self.0.session()) {
+        if !std::ptr::eq(hold.session(), &*self.0.session) {
             return Err(Error::new(ErrorKind::InvalidArgument, "the object belongs to another broker"));
         }
         if hold.id() == channel.id() {
@@ -371,7 +384,7 @@ impl<T: Proxy> Sender<T> {
         }
         let Some(mut vacancy) = channel.look(|ring| ring.vacancy())? else { return Ok(None) };
         let words = channel.words()?;
-        let stored = hold.store(|| {
+        let stored = hold.store(self.0.lane.as_ref(), || {
             let ring = words.ring();
             while !ring.fill(&vacancy, hold.id()) {
                 match ring.vacancy() {
@@ -383,13 +396,13 @@ impl<T: Proxy> Sender<T> {
             true
         })?;
         if stored {
-            Event::new(&words.head.filled).wake();
+            Event::new(&words.head.filled).wake_after_swap();
         }
         Ok(stored.then_some(()))
     }
 }
 
-/// An end of a channel that receives. Made by [`Channel::receiver`]; threads share it by reference.
+/// An end of a channel that receives. Made by [`Channel::receiver`]. It may be moved to another thread; threads that receive at the same time have one each.
 ///
 /// ```compile_fail
 /// # fn of(receiver: sharehold::Receiver<sharehold::Value<u8>>, value: sharehold::Value<u8>) {
@@ -469,10 +482,12 @@ impl<T: Proxy> Receiver<T> {
     fn take(&self) -> Result<Option<T>> {
         self.0.check()?;
         let channel = self.channel();
-        let session = channel.hold.session_arc();
+        let (session, lane) = (&self.0.session, self.0.lane.as_ref());
         let words = channel.words()?;
         while let Some(oldest) = channel.look(|ring| ring.oldest())? {
-            let id = session.region().id_of(oldest.slot);
+            // One that was never used is none.
+            let is_used = oldest.slot.0 < session.region().slots_used();
+            let id = is_used.then(|| session.region().id_of(oldest.slot)).flatten();
             let Some(id) = id.filter(|id| oldest.is_of(id.generation())) else {
                 // Or another has taken it, and the object has died since.
                 if words.ring().has(&oldest) {
@@ -480,8 +495,8 @@ impl<T: Proxy> Receiver<T> {
                 }
                 continue;
             };
-            if let Some(hold) = Hold::remove(&session, id, || words.ring().take(&oldest))? {
-                Event::new(&words.head.emptied).wake();
+            if let Some(hold) = Hold::remove(session, lane, id, || words.ring().take(&oldest))? {
+                Event::new(&words.head.emptied).wake_after_swap();
                 return T::of(hold).map(Some);
             }
         }

@@ -14,7 +14,7 @@ use crate::sys::frozen::Frozen as Bytes;
 /// An immutable array whose bytes the kernel keeps from being written, by whatever process. Made by [`Manager::freeze`](crate::Manager::freeze).
 ///
 /// A sealed [`Array`](crate::Array) is immutable as long as every attached process keeps to that. A frozen one is mapped for reading from a file that is sealed against writing, and whoever gets it looks at the seals
-/// himself: no reader has to trust a writer. It costs a descriptor in the broker, and a mapping in each process that reads it.
+/// himself: no reader has to trust a writer. It costs a descriptor in the broker, and a descriptor and a mapping in each process that reads it: the next broker gets the file from them if this one is killed.
 ///
 /// ```
 /// use sharehold::{Frozen, Manager, Proxy};

@@ -243,7 +243,7 @@ impl Object {
     /// # Errors
     /// `Damaged` if the region says something impossible.
     pub fn kind(&self) -> Result<Kind> {
-        let number = slot_of(&self.hold)?.kind.load(Ordering::Relaxed);
+        let number = slot_of(&self.hold)?.kind.load(Ordering::Relaxed).into();
         Kind::from_number(number)
             .ok_or_else(|| Error::new(ErrorKind::Damaged, format!("object {} has kind {number}", self.hold.id())))
     }

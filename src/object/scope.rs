@@ -156,6 +156,10 @@ impl Limits {
         self.cancellers.iter().any(Canceller::is_cancelled)
     }
 
+    pub(crate) fn can_be_cancelled(&self) -> bool {
+        !self.cancellers.is_empty()
+    }
+
     /// The time that is left, if there is an end.
     pub(crate) fn left(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))

@@ -17,7 +17,7 @@ fn long(header: &Header) -> impl Iterator<Item = &AtomicU64> {
         .chain(&header.name)
 }
 
-fn short(header: &Header) -> [&AtomicU32; 9] {
+fn short(header: &Header) -> [&AtomicU32; 10] {
     [
         &header.version,
         &header.epoch,
@@ -28,6 +28,7 @@ fn short(header: &Header) -> [&AtomicU32; 9] {
         &header.tickets,
         &header.names,
         &header.types,
+        &header.huge_pages,
     ]
 }
 

@@ -16,7 +16,7 @@
 //! ```
 //! All tables start on a page. The file is sparse: what is not touched costs nothing.
 
-use crate::sync::atomic::{AtomicU32, AtomicU64};
+use crate::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 pub(crate) use crate::sys::memory::PAGE;
 
 /// "SHAREHLD", read as a little-endian number.
@@ -128,8 +128,8 @@ shared_struct! {
         112 types_used: AtomicU32,
         /// Head of the stack of dead slots, slot + 1. Winners push, the broker takes the whole stack.
         116 returned: AtomicU32,
-        /// Objects ever granted.
-        120 granted: AtomicU64,
+        /// Grants that became no object.
+        120 withdrawn: AtomicU64,
         /// Sessions that ended without leave.
         128 deaths: AtomicU64,
         /// Stored references whose pin count an audit put right.
@@ -138,7 +138,8 @@ shared_struct! {
         144 name: [AtomicU64; 12],
         /// Not zero while somebody waits for room: who gives something up tells the broker.
         240 wanted: AtomicU32,
-        244 reserved_2: AtomicU32,
+        /// 1: whoever maps the region asks for huge pages for the heap.
+        244 huge_pages: AtomicU32,
         248 reserved: [AtomicU64; 33],
     }
 }
@@ -169,7 +170,7 @@ shared_struct! {
 }
 
 shared_struct! {
-    /// An attached process. Written by the broker, but for the lanes.
+    /// An attached process. Written by the broker, but for the lanes and the stack.
     SessionEntry: 256 {
         /// Generation (high half) and [`SessionState`] (low half).
         0 state: AtomicU64,
@@ -186,9 +187,12 @@ shared_struct! {
         /// Session + 1 of the process that this one is to be forked from; 0 for one that has attached itself. Its `pid` is 0 until the child has claimed it.
         52 parent: AtomicU32,
         56 reserved: AtomicU64,
-        /// Slot + 1 of a reference that a thread is moving, or of an object that it is killing; 0 when idle.
+        /// Slot + 1 of a reference that a thread is moving, or of an object that it is killing; [`WALKING`]; 0 when idle.
         64 lanes: [AtomicU32; LANES],
-        128 reserved_2: [AtomicU64; 16],
+        /// Head of the stack of dead slots on their way back to the slabs of this session: slot + 1 (low half), and the session's generation (high half). 0: closed. On a line of
+        /// its own, since others push here.
+        128 returned: AtomicU64,
+        136 reserved_2: [AtomicU64; 15],
     }
 }
 
@@ -225,7 +229,8 @@ shared_struct! {
 }
 
 shared_struct! {
-    /// An object. `refs`, `holders` and the lock words belong to everybody; the rest is written by the broker while the slot is free, then constant.
+    /// An object. `refs`, `holders` and the lock words belong to everybody; the rest is written by the broker while the slot is free, then constant, but for what the
+    /// owner of a slab writes while he makes a slot anew.
     Slot: 64 {
         /// Epoch, pins or winner, state: see `table/refs.rs`.
         0 refs: AtomicU64,
@@ -233,13 +238,15 @@ shared_struct! {
         8 holders: AtomicU64,
         16 generation: AtomicU32,
         /// See `object::Kind`; 0 for none.
-        20 kind: AtomicU32,
+        20 kind: AtomicU16,
+        /// The session of whose slab the slot is; 0 for none.
+        22 owner: AtomicU16,
         /// From the start of the region, in bytes.
         24 offset: AtomicU64,
         /// Bytes of payload.
         32 len: AtomicU64,
         40 type_index: AtomicU32,
-        /// Slot + 1 of the next one on the stack of returned slots.
+        /// On a stack of returned slots: slot + 1 of the next one. Else, if the slot has an owner: the generation of the owner's session.
         44 next: AtomicU32,
         /// The object's lock: see `sync/robust.rs`.
         48 lock: AtomicU32,
@@ -252,6 +259,8 @@ shared_struct! {
     }
 }
 
+/// In a lane: a thread takes what came back to the slabs of its session.
+pub(crate) const WALKING: u32 = u32::MAX;
 /// Seats of each side of a channel: how many processes may send, and how many receive.
 pub(crate) const SEATS: usize = 64;
 

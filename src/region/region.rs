@@ -118,9 +118,19 @@ impl Region {
                 map.end
             )));
         }
+        let is_huge = header.huge_pages.load(Ordering::Relaxed) == 1;
         region.map = map;
         region.presence = Presence::of_nothing(map.end);
+        if is_huge {
+            region.memory.ask_for_huge_pages(map.heap);
+        }
         Ok(region)
+    }
+
+    /// Has this process, and whoever maps the region after this, ask for huge pages for the heap. The system may have none.
+    pub(crate) fn use_huge_pages(&self) {
+        self.header().huge_pages.store(1, Ordering::Relaxed);
+        self.memory.ask_for_huge_pages(self.map.heap);
     }
 
     /// Says that this process is its broker from now on, and not ready yet.

@@ -7,7 +7,7 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::Session;
+use super::{KeptLane, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::{ObjectId, SlotIndex};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -109,12 +109,12 @@ impl Hold {
 
     /// Moves the reference to where `publish` stores it, with a pin instead of the count. `Ok(false)`: it stored nothing, and this hold counts as before.
     /// After `Ok(true)` it counts nothing any more, and must be forgotten. The caller keeps the session.
-    pub(crate) fn store(&self, publish: impl FnOnce() -> bool) -> Result<bool> {
+    pub(crate) fn store(&self, lane: Option<&KeptLane>, publish: impl FnOnce() -> bool) -> Result<bool> {
         let session = self.session();
         session.check_ours()?;
         let words = session.region().slot_words(self.id)?;
         let counting = session.counting();
-        session.with_lane(|lane| {
+        session.with_lane_kept(lane, |lane| {
             // Relaxed: the swap that adds the pin releases the lane.
             lane.store(self.slot().0 + 1, Ordering::Relaxed);
             let is_pinned = counting.pin(&words, self.id);
@@ -158,10 +158,15 @@ impl Hold {
     }
 
     /// Takes a reference that stands somewhere with a pin, if `claim` removes it.
-    pub(crate) fn remove(session: &Arc<Session>, id: ObjectId, claim: impl FnOnce() -> bool) -> Result<Option<Self>> {
+    pub(crate) fn remove(
+        session: &Arc<Session>,
+        lane: Option<&KeptLane>,
+        id: ObjectId,
+        claim: impl FnOnce() -> bool,
+    ) -> Result<Option<Self>> {
         let hold = Self::announce(session, id)?;
         let words = session.region().slot_words(id)?;
-        let taken = session.with_lane(|lane| {
+        let taken = session.with_lane_kept(lane, |lane| {
             // Relaxed: the swap that claims releases the lane.
             lane.store(id.slot().0 + 1, Ordering::Relaxed);
             let taken = claim();

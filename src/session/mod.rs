@@ -6,9 +6,10 @@ pub(crate) mod hold;
 pub(crate) mod reads;
 #[expect(clippy::module_inception, reason = "the file is named after its noun")]
 pub(crate) mod session;
+pub(crate) mod slabs;
 mod takings;
 mod tokens;
 
 pub(crate) use files::Files;
 pub(crate) use hold::Hold;
-pub(crate) use session::{Ask, Link, Session};
+pub(crate) use session::{Ask, KeptLane, Link, Session};

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64 as PrivateU64};
 use std::sync::{Arc, OnceLock};
 
 use super::files::Files;
+use super::slabs::Slabs;
 use super::takings::Takings;
 use super::tokens::Tokens;
 use crate::error::{Error, ErrorKind, Result};
@@ -13,7 +14,7 @@ use crate::region::layout::{CHANNEL, FROZEN, HOSTED, LANES};
 use crate::region::{Generation, ObjectId, Region, Rights, SessionIndex, SlotIndex};
 use crate::sync::Owner;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use crate::sys::fork::ForkToken;
+use crate::sys::fork::{ForkToken, PerProcess};
 use crate::sys::frozen::Frozen;
 use crate::table::counting::SessionState;
 use crate::table::tickets::TicketPlace;
@@ -24,6 +25,8 @@ use crate::table::{Counting, sessions};
 pub(crate) trait Link: Send + Sync {
     /// An object died that is to be given back soon: a large one, a frozen one, whose file is open, a hosted one or a channel, which may hold others. One way; never waits.
     fn returned(&self);
+    /// Slots are lost that were on their way back to a slab of this session. One way.
+    fn lost(&self) {}
     /// A ticket expires at this time of the boot clock. One way.
     fn deadline(&self, at: u64);
     /// Has kept, in the broker itself, what brings an object back.
@@ -94,12 +97,16 @@ pub(crate) struct Session {
     pub(super) tokens: Tokens,
     /// Of a session that only reads: what it counts instead of its row.
     takings: Option<Takings>,
+    pub(super) slabs: PerProcess<Slabs>,
     /// What this process has mapped of frozen objects.
     files: Arc<Files>,
     /// Where this process last found a free ticket.
     pub(crate) ticket_hint: AtomicU32,
     link: OnceLock<Box<dyn Link>>,
 }
+
+/// A lane that one thread at a time uses, until it is given back.
+pub(crate) struct KeptLane(u32);
 
 impl Session {
     pub(crate) fn new(
@@ -116,8 +123,16 @@ impl Session {
         // Each process starts elsewhere in the ticket table, so that they do not meet.
         let stripe = u32::from(index.0).wrapping_mul(64) % region.capacities().tickets;
         let broker_name = region.broker_name().into();
+        // The broker needs none, and who only reads creates nothing.
+        let has_slabs = index != SessionIndex::BROKER && rights == Rights::All;
+        let slabs = if has_slabs {
+            Slabs::new(number(index, generation), region.capacities().objects)
+        } else {
+            Slabs::new(0, 0)
+        };
         let session = Self {
             tokens: Tokens::new(region.capacities().objects),
+            slabs: PerProcess::new(slabs),
             takings,
             region,
             broker_name,
@@ -140,7 +155,7 @@ impl Session {
     /// Says which row is this process's.
     pub(super) fn place(&self, index: SessionIndex, generation: Generation, cells: NonNull<AtomicU64>) {
         // Relaxed: nobody else has the session yet, or it is a forked child's, which has one thread.
-        self.number.store(u64::from(generation.0) << 32 | u64::from(index.0), Ordering::Relaxed);
+        self.number.store(number(index, generation), Ordering::Relaxed);
         self.cells.store(cells.as_ptr(), Ordering::Relaxed);
     }
 
@@ -189,7 +204,12 @@ impl Session {
         SessionIndex(self.number.load(Ordering::Relaxed) as u16)
     }
 
-    fn generation(&self) -> Generation {
+    /// Generation (high half) and index.
+    pub(super) fn number(&self) -> u64 {
+        self.number.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn generation(&self) -> Generation {
         Generation((self.number.load(Ordering::Relaxed) >> 32) as u32)
     }
 
@@ -255,7 +275,7 @@ impl Session {
     }
 
     /// Whether the region says that this session is active: the broker has not ended it.
-    fn is_attached(&self) -> bool {
+    pub(super) fn is_attached(&self) -> bool {
         self.region.session(self.index()).is_some_and(|entry| {
             let state = entry.state.load(Ordering::Acquire);
             sessions::generation(state) == self.generation() && SessionState::of_word(state) == SessionState::Active
@@ -279,9 +299,12 @@ impl Session {
 
     #[cold]
     fn begin_anew(&self) {
-        if self.is_new.swap(false, Ordering::Relaxed)
-            && let Some(link) = self.link()
-        {
+        if !self.is_new.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        // Those that it has inherited are granted to its parent.
+        self.slabs.renew(Box::new(Slabs::new(self.number(), self.region.capacities().objects)));
+        if let Some(link) = self.link() {
             link.begin_anew();
         }
     }
@@ -314,6 +337,29 @@ impl Session {
         self.region
             .cell(self.index(), slot)
             .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, format!("there is no slot {}", slot.0)))
+    }
+
+    /// Keeps a lane for one that moves references often, as long as there are enough for others.
+    pub(crate) fn keep_lane(&self) -> Option<KeptLane> {
+        let keep = |taken: u64| {
+            let free = taken.trailing_ones();
+            (taken.count_ones() < LANES as u32 / 2 && (free as usize) < LANES).then(|| taken | 1 << free)
+        };
+        let before = self.lanes_taken.fetch_update(Ordering::Acquire, Ordering::Relaxed, keep).ok()?;
+        Some(KeptLane(before.trailing_ones()))
+    }
+
+    /// Gives it back, in the process that has kept it.
+    pub(crate) fn give_lane_back(&self, lane: KeptLane) {
+        self.lanes_taken.fetch_and(!(1 << lane.0), Ordering::Release);
+    }
+
+    /// Does something with a lane that was kept, or else with a free one.
+    pub(crate) fn with_lane_kept<R>(&self, kept: Option<&KeptLane>, work: impl FnOnce(&AtomicU32) -> R) -> R {
+        match kept.and_then(|kept| self.lane(kept.0 as usize)) {
+            Some(lane) => work(lane),
+            None => self.with_lane(work),
+        }
     }
 
     /// Does something with a free lane. More threads than lanes wait for each other, for some hundred nanoseconds.
@@ -360,9 +406,12 @@ impl Session {
             return self.link().map_or((), |link| takings.give_back(link, id));
         }
         let slot = id.slot();
+        if self.check_own(slot) {
+            return;
+        }
         let is_awaited = self.region.slot(slot).is_some_and(|slot| {
             slot.len.load(Ordering::Relaxed) >= BIG
-                || matches!(slot.kind.load(Ordering::Relaxed), HOSTED | FROZEN | CHANNEL)
+                || matches!(u32::from(slot.kind.load(Ordering::Relaxed)), HOSTED | FROZEN | CHANNEL)
         });
         if self.with_lane(|lane| self.counting().check(slot, lane))
             && (is_awaited || self.is_room_wanted())
@@ -371,6 +420,10 @@ impl Session {
             link.returned();
         }
     }
+}
+
+fn number(index: SessionIndex, generation: Generation) -> u64 {
+    u64::from(generation.0) << 32 | u64::from(index.0)
 }
 
 impl std::fmt::Debug for Session {

@@ -40,20 +40,25 @@ impl<'a> Event<'a> {
         if let Some(found) = spin.until(&mut ready) {
             return Some(found);
         }
-        let began = Instant::now();
+        let (began, mut waited) = (Instant::now(), Duration::ZERO);
         loop {
             // Relaxed: the fence orders the mark before the look, against `wake`.
             let marked = self.0.fetch_or(SLEEPS, Ordering::Relaxed) | SLEEPS;
             fence(Ordering::SeqCst);
             if let Some(found) = ready() {
-                spin.slept(began.elapsed());
                 return Some(found);
             }
-            let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
+            let left = timeout.map(|timeout| timeout.saturating_sub(waited));
             if left == Some(Duration::ZERO) {
                 return None;
             }
             futex::wait(self.0, marked, left);
+            waited = began.elapsed();
+            // Before the next mark, which would cost the next waker a system call.
+            if let Some(found) = ready() {
+                spin.slept(waited);
+                return Some(found);
+            }
         }
     }
 
@@ -61,7 +66,13 @@ impl<'a> Event<'a> {
     pub(crate) fn wake(self) -> bool {
         // Either this sees the mark, or the one that sets it sees what was stored.
         fence(Ordering::SeqCst);
-        let word = self.0.load(Ordering::Relaxed);
+        self.wake_after_swap()
+    }
+
+    /// The same after what they wait for was stored by a swap that is SeqCst: then the fence is dear and needless.
+    pub(crate) fn wake_after_swap(self) -> bool {
+        // SeqCst: the swap, this, the fence of the one that has marked the word, and its look come one after the other.
+        let word = self.0.load(Ordering::SeqCst);
         // If the swap fails, another waker has woken all, or somebody has marked the word who looks after the fence above.
         let slept = word & SLEEPS != 0
             && self.0.compare_exchange(word, word.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed).is_ok();

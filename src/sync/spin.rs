@@ -15,7 +15,7 @@ const MOST: u32 = 50_000;
 const TRIAL: u32 = 100_000;
 /// How many short waits lie between two trials, at first and after many in vain.
 const OFTEN: u32 = 16;
-const SELDOM: u32 = 2048;
+const SELDOM: u32 = 8192;
 /// So many looks go by before the clock is asked, and between two questions to it.
 const UNTIMED: u32 = 128;
 const BETWEEN: u32 = 32;
@@ -178,8 +178,8 @@ mod tests {
         };
         let spin = Spin::default();
         assert_eq!(count_trials(&spin, 1000, Duration::from_millis(1)), 0);
-        // 16, 32, ... 2048 waits, then as many each time.
-        assert_eq!(count_trials(&spin, 4095, Duration::from_micros(5)), 8);
+        // 16, 32, ... 8192 waits, then as many each time.
+        assert_eq!(count_trials(&spin, 16383, Duration::from_micros(5)), 10);
         assert_eq!(count_trials(&spin, 4 * SELDOM, Duration::from_micros(5)), 4);
         assert_eq!(budget(&spin), 0);
         // One that finds something begins anew.

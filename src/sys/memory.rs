@@ -43,15 +43,7 @@ impl Memory {
     /// A new anonymous memfd: nothing is left of it when the last process that has it is gone.
     /// Mode 0600, sealed against shrinking, growing and further seals before anybody else gets it.
     pub(crate) fn memfd(name: &str, len: u64) -> Result<Self> {
-        let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-            .map_err(|error| Error::os("create a memfd", error))?;
-        // A memfd is born 0777: another uid that is handed it could reopen it through /proc.
-        rustix::fs::fchmod(&fd, Mode::RUSR | Mode::WUSR)
-            .map_err(|error| Error::os("set the mode of a memfd", error))?;
-        rustix::fs::ftruncate(&fd, len).map_err(|error| Error::os(format!("size a memfd to {len} bytes"), error))?;
-        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
-            .map_err(|error| Error::os("seal a memfd", error))?;
-        Self::of_descriptor(fd, true)
+        Self::of_descriptor(sealed_memfd(name, len)?, true)
     }
 
     /// Maps what another process sent: a sealed memfd, or a file that has a name, as a segment does. Any other could be cut off under the hands of whoever maps it.
@@ -253,6 +245,16 @@ impl Memory {
         Some((pointer.cast(), (end - start) as usize))
     }
 
+    /// Asks for huge pages from an offset on. Whether there are any is the system's business.
+    pub(crate) fn ask_for_huge_pages(&self, from: u64) {
+        let Some((start, size)) = self.pages(from, self.len.saturating_sub(from)) else { return };
+        // SAFETY: the range lies inside the mapping; the advice changes no byte.
+        let advised = unsafe { rustix::mm::madvise(start, size, Advice::LinuxHugepage) };
+        if let Err(error) = advised {
+            tracing::debug!(%error, "the region has no huge pages");
+        }
+    }
+
     fn keep_out_of_core_dumps(&self) {
         // SAFETY: the range is this whole mapping; the advice changes nothing but core dumps.
         let advised =
@@ -263,7 +265,19 @@ impl Memory {
     }
 }
 
-fn is_sealed(file: impl AsFd) -> bool {
+/// A memfd of so many bytes of zero. Mode 0600, sealed against shrinking, growing and further seals.
+pub(super) fn sealed_memfd(name: &str, len: u64) -> Result<OwnedFd> {
+    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+        .map_err(|error| Error::os("create a memfd", error))?;
+    // A memfd is born 0777: another uid that is handed it could reopen it through /proc.
+    rustix::fs::fchmod(&fd, Mode::RUSR | Mode::WUSR).map_err(|error| Error::os("set the mode of a memfd", error))?;
+    rustix::fs::ftruncate(&fd, len).map_err(|error| Error::os(format!("size a memfd to {len} bytes"), error))?;
+    rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
+        .map_err(|error| Error::os("seal a memfd", error))?;
+    Ok(fd)
+}
+
+pub(super) fn is_sealed(file: impl AsFd) -> bool {
     rustix::fs::fcntl_get_seals(file)
         .is_ok_and(|seals| seals.contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL))
 }

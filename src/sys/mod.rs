@@ -7,6 +7,7 @@ pub(crate) mod found;
 pub(crate) mod frozen;
 pub(crate) mod futex;
 pub(crate) mod memory;
+pub(crate) mod pages;
 pub(crate) mod place;
 pub(crate) mod poller;
 pub(crate) mod process;

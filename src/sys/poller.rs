@@ -40,6 +40,12 @@ impl Poller {
             .map_err(|error| Error::os("watch a descriptor", error))
     }
 
+    /// Watches, of what is added, only for the other end's closing.
+    pub(crate) fn watch_closing(&self, fd: impl AsFd, key: u64) -> Result<()> {
+        epoll::modify(&self.0, fd, epoll::EventData::new_u64(key), epoll::EventFlags::RDHUP)
+            .map_err(|error| Error::os("watch a descriptor", error))
+    }
+
     pub(crate) fn remove(&self, fd: impl AsFd) {
         let _ = epoll::delete(&self.0, fd);
     }

@@ -42,6 +42,16 @@ pub(crate) fn count(region: &Region) -> u64 {
         .count() as u64
 }
 
+/// Objects ever created: each generation of a slot was one, but for grants that nobody has claimed.
+pub(crate) fn created(region: &Region) -> u64 {
+    let generations = (0..region.slots_used()).filter_map(|index| {
+        let slot = region.slot(SlotIndex(index))?;
+        let is_granted = matches!(Refs(slot.refs.load(Ordering::Acquire)).state(), State::Granted(_));
+        Some(u64::from(slot.generation.load(Ordering::Relaxed)).saturating_sub(is_granted.into()))
+    });
+    generations.sum::<u64>().saturating_sub(region.header().withdrawn.load(Ordering::Relaxed))
+}
+
 /// All live objects, in the order of their slots.
 pub(crate) fn objects(region: &Region) -> impl Iterator<Item = ObjectRecord> {
     let attached: Vec<SessionRecord> = sessions::attached(region).collect();
@@ -73,16 +83,18 @@ fn read(region: &Region, index: SlotIndex, attached: &[SessionRecord]) -> Option
             })
         })
         .collect();
-    Some(ObjectRecord {
+    let record = ObjectRecord {
         id,
-        kind: slot.kind.load(Ordering::Relaxed),
+        kind: slot.kind.load(Ordering::Relaxed).into(),
         type_record: TypeRecord::read(region, slot.type_index.load(Ordering::Relaxed)),
         len: slot.len.load(Ordering::Relaxed),
         sealed: slot.flags.load(Ordering::Relaxed) & SEALED != 0,
         pins: refs.pins(),
         fill: channels::words(region, index).map(|words| (words.ring().len() as u64, words.entries.len() as u64)),
         holders,
-    })
+    };
+    // Whoever reads without a hold may have read parts of two.
+    (region.id_of(index) == Some(id)).then_some(record)
 }
 
 /// What is wrong in a region, in words. Living processes may be in the middle of something: what is told twice in a row is damage.
@@ -119,7 +131,7 @@ pub(crate) fn findings(region: &Region, broker_is_alive: bool) -> Vec<String> {
             State::Live => {
                 let (offset, len) = (slot.offset.load(Ordering::Relaxed), slot.len.load(Ordering::Relaxed));
                 // One without bytes, as a hosted object, lies nowhere, and a frozen one lies elsewhere.
-                if len > 0 && slot.kind.load(Ordering::Relaxed) != FROZEN {
+                if len > 0 && u32::from(slot.kind.load(Ordering::Relaxed)) != FROZEN {
                     extents.push((offset, len, id));
                     if region.payload(crate::region::Offset(offset), len).is_none() {
                         found.push(format!("object {id}: its {len} bytes at {offset} are not inside the heap"));

@@ -10,6 +10,10 @@ use crate::region::{ObjectId, Offset, Region, SessionIndex, SlotIndex};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Event, Owner};
 
+/// The number of a channel that is for one sender and one receiver, and of one that is for any number.
+pub(crate) const SINGLE: u32 = 0x51;
+pub(crate) const MANY: u32 = 0x4d;
+
 /// The words of one channel.
 #[derive(Clone, Copy)]
 pub(crate) struct ChannelWords<'r> {
@@ -19,7 +23,13 @@ pub(crate) struct ChannelWords<'r> {
 
 impl<'r> ChannelWords<'r> {
     pub(crate) fn ring(self) -> Ring<'r> {
-        Ring { tail: &self.head.tail, head: &self.head.head, entries: self.entries }
+        Ring { tail: &self.head.tail, head: &self.head.head, entries: self.entries, is_single: self.is_single() }
+    }
+
+    /// Whether it is for one sender and one receiver.
+    pub(crate) fn is_single(self) -> bool {
+        // Relaxed: it never changes.
+        self.head.form.load(Ordering::Relaxed) == SINGLE
     }
 
     pub(crate) fn senders(self) -> Side<'r> {
@@ -54,7 +64,7 @@ impl<'r> ChannelWords<'r> {
 
 /// The words of the channel in a slot, if one is there whose words were written, alive or dead.
 pub(crate) fn words(region: &Region, index: SlotIndex) -> Option<ChannelWords<'_>> {
-    let slot = region.slot(index).filter(|slot| slot.kind.load(Ordering::Relaxed) == CHANNEL)?;
+    let slot = region.slot(index).filter(|slot| u32::from(slot.kind.load(Ordering::Relaxed)) == CHANNEL)?;
     // Acquire: pairs with the release of the creator, after it has written the words.
     let flags = slot.flags.load(Ordering::Acquire);
     let words = Words::read(slot);
@@ -67,8 +77,9 @@ pub(crate) fn words(region: &Region, index: SlotIndex) -> Option<ChannelWords<'_
 
 /// All slots that may have a channel, for those who keep no list of them.
 pub(crate) fn all(region: &Region) -> Vec<SlotIndex> {
-    let is_channel =
-        |index: &SlotIndex| region.slot(*index).is_some_and(|slot| slot.kind.load(Ordering::Relaxed) == CHANNEL);
+    let is_channel = |index: &SlotIndex| {
+        region.slot(*index).is_some_and(|slot| u32::from(slot.kind.load(Ordering::Relaxed)) == CHANNEL)
+    };
     (0..region.slots_used()).map(SlotIndex).filter(is_channel).collect()
 }
 

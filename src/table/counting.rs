@@ -4,9 +4,9 @@
 //! (Acquire) after a taker's bump sees that taker's count; a swap from a value read before the bump fails. Two droppers must not both see the
 //! other's old count: each has a full fence between its own decrement and its look at the others.
 
-use crate::region::{ObjectId, SessionIndex, SlotIndex};
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use crate::table::refs::{MOST_PINS, Refs};
+use crate::region::{Generation, ObjectId, SessionIndex, SlotIndex};
+use crate::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+use crate::table::refs::{MOST_PINS, Refs, State};
 
 /// One proxy in a ledger cell: it is counted twice, the second time in the last 16 bits, where what does not fit falls off the word. A cell whose two counts differ was damaged.
 pub(crate) const PROXY: u64 = 1 | 1 << SECOND_AT;
@@ -49,6 +49,7 @@ pub(crate) struct SlotWords<'t> {
     pub(crate) generation: &'t AtomicU32,
     pub(crate) holders: &'t AtomicU64,
     pub(crate) next: &'t AtomicU32,
+    pub(crate) owner: &'t AtomicU16,
 }
 
 /// Where the shared words are: the region, or a model of it.
@@ -59,6 +60,8 @@ pub(crate) trait Counts {
     fn session_count(&self) -> u16;
     fn session_state(&self, session: SessionIndex) -> Option<&AtomicU64>;
     fn returned(&self) -> &AtomicU32;
+    /// The stack of what goes back to the slabs of a session. `None` while all goes to the broker.
+    fn stack(&self, owner: SessionIndex) -> Option<&AtomicU64>;
     /// Clears the payload of an object that may still be taken up: against R7, for a test that must find it.
     #[cfg(feature = "planted-bug")]
     fn clear_payload(&self, _slot: SlotIndex) {}
@@ -211,21 +214,10 @@ impl<'t, C: Counts> Counting<'t, C> {
     /// Returns whether this session killed it.
     pub(crate) fn check(&self, slot: SlotIndex, lane: &AtomicU32) -> bool {
         loop {
-            // Pairs with the same fence of every other session that gave something up: of two, one sees both gone.
-            fence(Ordering::SeqCst);
-            let Some(words) = self.table.slot(slot) else { return false };
-            let before = Refs(words.refs.load(Ordering::Acquire));
-            if !before.is_live() || before.pins() != 0 || self.is_held(&words, slot) {
-                return false;
-            }
-            #[cfg(feature = "planted-bug")]
-            self.table.clear_payload(slot);
+            let Some((words, before)) = self.unheld(slot) else { return false };
             // The AcqRel swap releases the lane: nobody sees a dead slot without it.
             lane.store(slot.0 + 1, Ordering::Relaxed);
-            let killed = words
-                .refs
-                .compare_exchange(before.0, before.dead(self.me).0, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok();
+            let killed = self.kill(&words, before).is_some();
             if killed {
                 self.give_back(&words, slot);
             }
@@ -235,6 +227,40 @@ impl<'t, C: Counts> Counting<'t, C> {
                 return true;
             }
         }
+    }
+
+    /// As [`Counting::check`], for a slot that may be of a slab of this session, which is of this generation: then it needs no lane (R72), and the caller brings it back.
+    pub(crate) fn check_own(&self, slot: SlotIndex, me: Generation) -> Checked {
+        loop {
+            let Some((words, before)) = self.unheld(slot) else { return Checked::Alive };
+            // Read after `refs`: while an object lives these stay as they are, and the swap tells whether it was this one.
+            if words.owner.load(Ordering::Relaxed) != self.me.0 || words.next.load(Ordering::Relaxed) != me.0 {
+                return Checked::Foreign;
+            }
+            if let Some(dead) = self.kill(&words, before) {
+                return Checked::Killed(dead);
+            }
+        }
+    }
+
+    /// `refs` of an object that lives and that nobody holds.
+    fn unheld(&self, slot: SlotIndex) -> Option<(SlotWords<'t>, Refs)> {
+        // Pairs with the same fence of every other session that gave something up: of two, one sees both gone.
+        fence(Ordering::SeqCst);
+        let words = self.table.slot(slot)?;
+        let before = Refs(words.refs.load(Ordering::Acquire));
+        if !before.is_live() || before.pins() != 0 || self.is_held(&words, slot) {
+            return None;
+        }
+        #[cfg(feature = "planted-bug")]
+        self.table.clear_payload(slot);
+        Some((words, before))
+    }
+
+    /// Kills an object, unless something has moved since `refs` was read.
+    fn kill(&self, words: &SlotWords<'_>, before: Refs) -> Option<Refs> {
+        let dead = before.dead(self.me);
+        words.refs.compare_exchange(before.0, dead.0, Ordering::AcqRel, Ordering::Relaxed).is_ok().then_some(dead)
     }
 
     /// Whether any session has a count. Reads the rows that the hint names, and no others.
@@ -250,8 +276,19 @@ impl<'t, C: Counts> Counting<'t, C> {
         })
     }
 
-    /// Pushes a dead slot on the stack of returned ones. Only winners push and only the broker takes, always all of it.
+    /// Brings a dead slot, which a lane names, on its way: to the slab that it is of, or to the broker.
     fn give_back(&self, words: &SlotWords<'_>, slot: SlotIndex) {
+        let owner = SessionIndex(words.owner.load(Ordering::Relaxed));
+        // What the broker has killed it has in hand (R71).
+        let goes_home = owner != SessionIndex::BROKER && self.me != SessionIndex::BROKER;
+        let stack = goes_home.then(|| self.table.stack(owner)).flatten();
+        if stack.is_none_or(|stack| !push_home(stack, words, slot)) {
+            self.return_to_broker(words, slot);
+        }
+    }
+
+    /// Pushes a dead slot on the stack of returned ones. Only winners push and only the broker takes, always all of it.
+    pub(crate) fn return_to_broker(&self, words: &SlotWords<'_>, slot: SlotIndex) {
         let returned = self.table.returned();
         let mut head = returned.load(Ordering::Relaxed);
         loop {
@@ -263,4 +300,82 @@ impl<'t, C: Counts> Counting<'t, C> {
             }
         }
     }
+
+    /// Makes a slot of a slab of this session its own, which another has killed (R74). `None` if the broker has it.
+    pub(crate) fn take_home(&self, words: &SlotWords<'_>) -> Option<Refs> {
+        let before = Refs(words.refs.load(Ordering::Acquire));
+        let is_returned = matches!(before.state(), State::Dead(winner) if winner != SessionIndex::BROKER);
+        is_returned.then(|| self.kill(words, before)).flatten()
+    }
+
+    /// Grants a dead slot of this session to it again, after `renew` has written what is new of it (R73).
+    pub(crate) fn grant_anew(&self, words: &SlotWords<'_>, dead: Refs, me: Generation, renew: impl FnOnce()) -> Refs {
+        renew();
+        // Relaxed: the release of `refs` publishes them.
+        words.holders.store(1 << (self.me.0 % 64), Ordering::Relaxed);
+        words.next.store(me.0, Ordering::Relaxed);
+        let granted = dead.granted(self.me);
+        // Release: as the broker's grant. A slot that is dead, and won by its owner, is nobody else's.
+        words.refs.store(granted.0, Ordering::Release);
+        granted
+    }
+}
+
+/// What became of a slot of which the session gave up the last count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Checked {
+    /// Somebody holds it, or it is dead already.
+    Alive,
+    /// It is not of the session's own slabs.
+    Foreign,
+    /// It is dead, with these `refs`, and the session's.
+    Killed(Refs),
+}
+
+/// Opens the stack of a session for what comes back to its slabs.
+pub(crate) fn open_stack(stack: &AtomicU64, owner: Generation) {
+    stack.store(stack_word(owner.0, 0), Ordering::Release);
+}
+
+/// Closes it. Returns its head: slot + 1, or 0.
+pub(crate) fn close_stack(stack: &AtomicU64) -> u32 {
+    // Acquire: pairs with the pushes.
+    stack.swap(0, Ordering::AcqRel) as u32
+}
+
+/// Whether it is open for slabs of this generation of the session.
+pub(crate) fn is_open(stack: &AtomicU64, owner: Generation) -> bool {
+    owner.0 != 0 && stack.load(Ordering::Relaxed) >> 32 == u64::from(owner.0)
+}
+
+/// Takes all that is on a stack, which stays as open as it is. Returns its head.
+pub(crate) fn take_stack(stack: &AtomicU64) -> u32 {
+    let mut now = stack.load(Ordering::Relaxed);
+    while now as u32 != 0 {
+        // Acquire: pairs with the pushes.
+        match stack.compare_exchange(now, now & !u64::from(u32::MAX), Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => return now as u32,
+            Err(moved) => now = moved,
+        }
+    }
+    0
+}
+
+/// Pushes a dead slot, which a lane names, on the stack of its owner, if that is open for the generation that the slot names (R71).
+fn push_home(stack: &AtomicU64, words: &SlotWords<'_>, slot: SlotIndex) -> bool {
+    let owner = words.next.load(Ordering::Relaxed);
+    let mut now = stack.load(Ordering::Relaxed);
+    while owner != 0 && now >> 32 == u64::from(owner) {
+        words.next.store(now as u32, Ordering::Relaxed);
+        // Release: whoever takes the stack sees the link.
+        match stack.compare_exchange(now, stack_word(owner, slot.0 + 1), Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => return true,
+            Err(moved) => now = moved,
+        }
+    }
+    false
+}
+
+fn stack_word(owner: u32, head: u32) -> u64 {
+    u64::from(owner) << 32 | u64::from(head)
 }

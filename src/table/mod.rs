@@ -19,12 +19,18 @@ pub(crate) mod words;
 pub(crate) use counting::{Counting, Counts, SlotWords};
 
 use crate::region::{Region, SessionIndex, SlotIndex};
-use crate::sync::atomic::{AtomicU32, AtomicU64};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 impl Counts for Region {
     fn slot(&self, slot: SlotIndex) -> Option<SlotWords<'_>> {
         let slot = Region::slot(self, slot)?;
-        Some(SlotWords { refs: &slot.refs, generation: &slot.generation, holders: &slot.holders, next: &slot.next })
+        Some(SlotWords {
+            refs: &slot.refs,
+            generation: &slot.generation,
+            holders: &slot.holders,
+            next: &slot.next,
+            owner: &slot.owner,
+        })
     }
 
     fn cell(&self, session: SessionIndex, slot: SlotIndex) -> Option<&AtomicU64> {
@@ -46,6 +52,12 @@ impl Counts for Region {
         &self.header().returned
     }
 
+    fn stack(&self, owner: SessionIndex) -> Option<&AtomicU64> {
+        // Relaxed: a broker that wants room looks at the stacks too.
+        let is_wanted = self.header().wanted.load(Ordering::Relaxed) != 0;
+        self.session(owner).filter(|_| !is_wanted).map(|entry| &entry.returned)
+    }
+
     #[cfg(feature = "planted-bug")]
     fn clear_payload(&self, slot: SlotIndex) {
         Region::clear_payload(self, slot);
@@ -61,7 +73,8 @@ mod tests {
     use super::counting::{
         LIFTED, PROXIES, PROXY, READER, SATURATED, is_consistent, lift, proxies, readers, release, retain, settle,
     };
-    use crate::sync::atomic::{AtomicU64, Ordering};
+    use crate::sync::atomic::AtomicU64;
+    use crate::sync::atomic::Ordering;
 
     #[test]
     fn a_saturated_cell_neither_overflows_nor_frees() {

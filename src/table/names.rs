@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::region::layout::{FNV_BASIS, NAME_BYTES, NameEntry, fnv};
 use crate::region::region::{read_text, write_text};
 use crate::region::{ObjectId, Region, SessionIndex};
-use crate::sync::atomic::{AtomicU32, Ordering, fence};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 const EMPTY: u32 = 0;
 const USED: u32 = 1;
@@ -50,8 +50,8 @@ fn probe<'r>(region: &'r Region, name: &str) -> impl Iterator<Item = (u32, &'r N
     })
 }
 
-/// Reads an entry in one piece. `Ok(None)` if it is not used, `Err` at the end of a search.
-fn read(index: u32, entry: &NameEntry) -> Result<Option<Published>, ()> {
+/// Reads an entry in one piece, as `read` does. `Ok(None)` if it is not used, or `read` finds nothing; `Err` at the end of a search.
+fn look<R>(entry: &NameEntry, read: impl Fn() -> Option<R>) -> Result<Option<R>, ()> {
     for _ in 0..MOST_LOOKS {
         let before = entry.word.load(Ordering::Acquire);
         match before as u32 {
@@ -59,28 +59,40 @@ fn read(index: u32, entry: &NameEntry) -> Result<Option<Published>, ()> {
             USED => {}
             _ => return Ok(None),
         }
-        let len = entry.len.load(Ordering::Relaxed) as usize;
-        let found = Published {
-            index,
-            name: read_text(&entry.name, len),
-            object: ObjectId::from_bits(entry.object.load(Ordering::Relaxed)),
-            publisher: entry.publisher.load(Ordering::Relaxed),
-        };
+        let found = read();
         // Pairs with the release of `word` in `insert`: if the word is the same, the reads above were of one entry.
         fence(Ordering::Acquire);
         if entry.word.load(Ordering::Relaxed) == before {
-            return Ok(Some(found));
+            return Ok(found);
         }
     }
     Ok(None)
 }
 
+fn read(index: u32, entry: &NameEntry) -> Result<Option<Published>, ()> {
+    look(entry, || Some(published(index, entry, read_text(&entry.name, entry.len.load(Ordering::Relaxed) as usize))))
+}
+
+/// What an entry says, besides this name.
+fn published(index: u32, entry: &NameEntry, name: String) -> Published {
+    let object = ObjectId::from_bits(entry.object.load(Ordering::Relaxed));
+    Published { index, name, object, publisher: entry.publisher.load(Ordering::Relaxed) }
+}
+
+/// Whether an entry has this name. Compared in place: most of what a search meets is another.
+fn is_named(entry: &NameEntry, name: &str) -> bool {
+    let is_same = |(chunk, word): (&[u8], &AtomicU64)| word.load(Ordering::Relaxed).to_le_bytes().starts_with(chunk);
+    entry.len.load(Ordering::Relaxed) as usize == name.len()
+        && name.len() <= NAME_BYTES
+        && name.as_bytes().chunks(8).zip(&entry.name).all(is_same)
+}
+
 /// Finds a name. Any process; no lock, no system call.
 pub(crate) fn find(region: &Region, name: &str) -> Option<Published> {
     for (index, entry) in probe(region, name) {
-        match read(index, entry) {
-            Ok(Some(found)) if found.name == name => return Some(found),
-            Ok(_) => {}
+        match look(entry, || is_named(entry, name).then(|| published(index, entry, name.to_owned()))) {
+            Ok(Some(found)) => return Some(found),
+            Ok(None) => {}
             Err(()) => return None,
         }
     }

@@ -27,6 +27,8 @@ pub(super) const POSITION: u64 = (1 << POSITION_BITS) - 1;
 
 /// Odd, and without a run of more than seven equal bits: so a single bit that flips below changes each of the upper twelve.
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Another, so that a change of the slot and one of the generation do not make up for each other.
+const MIX_GENERATION: u64 = 0xd6e8_feb8_6659_fd93;
 
 /// The ring contradicts itself: somebody has written what is not his.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +45,7 @@ impl Word {
     }
 
     fn check(low: u64, generation: Generation) -> u64 {
-        low.wrapping_add(u64::from(generation.0).rotate_left(17)).wrapping_mul(MIX) >> CHECK_AT
+        low.wrapping_mul(MIX).wrapping_add(u64::from(generation.0).wrapping_mul(MIX_GENERATION)) >> CHECK_AT
     }
 
     pub(super) fn empty(round: u64) -> Self {
@@ -122,6 +124,8 @@ pub(crate) struct Ring<'c> {
     pub(crate) tail: &'c AtomicU64,
     pub(crate) head: &'c AtomicU64,
     pub(crate) entries: &'c [AtomicU64],
+    /// Whether nobody else moves the tail while one sends, nor the head while one receives.
+    pub(crate) is_single: bool,
 }
 
 impl<'c> Ring<'c> {
@@ -143,7 +147,7 @@ impl<'c> Ring<'c> {
             let word = Word(entry.load(Ordering::Acquire));
             match word.seen(round) {
                 Seen::Vacant => return Ok(Some(Vacancy { index, position, word })),
-                Seen::Full(_) | Seen::Taken => move_on(self.tail, index, position),
+                Seen::Full(_) | Seen::Taken => self.move_on(self.tail, index, position),
                 // Relaxed, here and below: only tells whether the look at the entry came too late.
                 Seen::Before if self.tail.load(Ordering::Relaxed) == index => return Ok(None),
                 Seen::Nonsense if self.tail.load(Ordering::Relaxed) == index => return Err(Damaged),
@@ -156,11 +160,11 @@ impl<'c> Ring<'c> {
     pub(crate) fn fill(&self, vacancy: &Vacancy, id: ObjectId) -> bool {
         let Some((entry, round)) = self.at(vacancy.position) else { return false };
         let full = Word::full(id, round);
-        // Release: whoever sees the entry full sees the pin, and the object's bytes. Acquire: the one who has emptied it comes before.
-        if entry.compare_exchange(vacancy.word.0, full.0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        // Release: whoever sees the entry full sees the pin, and the object's bytes. Acquire: the one who has emptied it comes before. SeqCst: see `Event::wake_after_swap`.
+        if entry.compare_exchange(vacancy.word.0, full.0, Ordering::SeqCst, Ordering::Relaxed).is_err() {
             return false;
         }
-        move_on(self.tail, vacancy.index, vacancy.position);
+        self.move_on(self.tail, vacancy.index, vacancy.position);
         true
     }
 
@@ -175,7 +179,7 @@ impl<'c> Ring<'c> {
             let word = Word(entry.load(Ordering::Acquire));
             match word.seen(round) {
                 Seen::Full(slot) => return Ok(Some(Oldest { index, position, word, slot })),
-                Seen::Taken => move_on(self.head, index, position),
+                Seen::Taken => self.move_on(self.head, index, position),
                 Seen::Vacant if self.head.load(Ordering::Relaxed) == index => return Ok(None),
                 Seen::Before | Seen::Nonsense if self.head.load(Ordering::Relaxed) == index => return Err(Damaged),
                 Seen::Vacant | Seen::Before | Seen::Nonsense => {}
@@ -192,12 +196,23 @@ impl<'c> Ring<'c> {
     pub(crate) fn take(&self, oldest: &Oldest) -> bool {
         let Some((entry, round)) = self.at(oldest.position) else { return false };
         let empty = Word::empty(round.wrapping_add(1));
-        // Release: whoever sees the entry empty sees the taker's count and its lane.
-        if entry.compare_exchange(oldest.word.0, empty.0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        // Release: whoever sees the entry empty sees the taker's count and its lane. SeqCst: see `Event::wake_after_swap`.
+        if entry.compare_exchange(oldest.word.0, empty.0, Ordering::SeqCst, Ordering::Relaxed).is_err() {
             return false;
         }
-        move_on(self.head, oldest.index, oldest.position);
+        self.move_on(self.head, oldest.index, oldest.position);
         true
+    }
+
+    /// Moves head or tail on from a position whose entry has been taken or filled (R90), unless somebody has already.
+    fn move_on(&self, word: &AtomicU64, from: u64, position: u64) {
+        let next = index(position.wrapping_add(1));
+        // Release: whoever sees it moved on sees the entry as it was seen here.
+        if self.is_single {
+            word.store(next, Ordering::Release);
+        } else {
+            let _ = word.compare_exchange(from, next, Ordering::AcqRel, Ordering::Relaxed);
+        }
     }
 
     /// How many entries are full, as far as one can tell while others fill and take.
@@ -253,10 +268,4 @@ pub(super) fn index(position: u64) -> u64 {
 
 fn position(word: u64) -> Result<u64, Damaged> {
     if index(word) == word { Ok(word & POSITION) } else { Err(Damaged) }
-}
-
-/// Moves head or tail on from a position whose entry has been taken or filled (R90), unless somebody has already.
-fn move_on(word: &AtomicU64, from: u64, position: u64) {
-    // Release: whoever sees it moved on sees the entry as it was seen here.
-    let _ = word.compare_exchange(from, index(position.wrapping_add(1)), Ordering::AcqRel, Ordering::Relaxed);
 }

@@ -1,7 +1,7 @@
 //! The session table: who is attached. Written by the broker.
 
 use super::counting::SessionState;
-use crate::region::layout::SessionEntry;
+use crate::region::layout::{SessionEntry, WALKING};
 use crate::region::region::{read_text, write_text};
 use crate::region::{Generation, Region, Rights, SessionIndex, SlotIndex};
 use crate::sync::Owner;
@@ -29,6 +29,8 @@ pub(crate) fn enter(entry: &SessionEntry, pid: u32, uid: u32, rights: Rights) ->
     write_text(&entry.comm, &process::comm(pid));
     entry.attached_at.store(clock::unix_seconds(), Ordering::Relaxed);
     entry.rights.store(rights as u32, Ordering::Relaxed);
+    // Closed until it has a slab.
+    entry.returned.store(0, Ordering::Relaxed);
     set_state(entry, generation, SessionState::Active);
     generation
 }
@@ -45,6 +47,7 @@ pub(crate) fn prepare(entry: &SessionEntry, parent: SessionIndex, uid: u32) -> G
     entry.parent.store(u32::from(parent.0) + 1, Ordering::Relaxed);
     entry.rights.store(Rights::All as u32, Ordering::Relaxed);
     write_text(&entry.comm, "?");
+    entry.returned.store(0, Ordering::Relaxed);
     entry.attached_at.store(clock::unix_seconds(), Ordering::Relaxed);
     set_state(entry, generation, SessionState::Active);
     generation
@@ -114,6 +117,11 @@ pub(crate) fn attached(region: &Region) -> impl Iterator<Item = SessionRecord> {
 /// Whether a lane of the session names the slot.
 pub(crate) fn names(region: &Region, index: SessionIndex, slot: SlotIndex) -> bool {
     region.session(index).is_some_and(|entry| entry.lanes.iter().any(|lane| lane.load(Ordering::Acquire) == slot.0 + 1))
+}
+
+/// Whether a thread of the session takes what came back to its slabs.
+pub(crate) fn walks(region: &Region, index: SessionIndex) -> bool {
+    region.session(index).is_some_and(|entry| entry.lanes.iter().any(|lane| lane.load(Ordering::Acquire) == WALKING))
 }
 
 /// Whether the owner of a lock is gone: its session has ended, or its process has, whatever the broker says.

@@ -67,6 +67,13 @@ macro_rules! atomic {
     };
 }
 
+#[expect(dead_code, reason = "nobody swaps it")]
+mod half {
+    use super::{Flaw, Ordering, Turn, unless};
+
+    atomic!(AtomicU16, u16);
+}
+pub(crate) use half::AtomicU16;
 atomic!(AtomicU32, u32);
 atomic!(AtomicU64, u64);
 
@@ -83,6 +90,11 @@ impl AtomicU32 {
 }
 
 impl AtomicU64 {
+    pub(crate) fn swap(&self, value: u64, ordering: Ordering) -> u64 {
+        self.turn.begin();
+        self.word.swap(value, unless(Flaw::LooseSwaps, ordering))
+    }
+
     pub(crate) fn fetch_add(&self, value: u64, ordering: Ordering) -> u64 {
         self.turn.begin();
         self.word.fetch_add(value, ordering)

@@ -35,4 +35,7 @@ caught! {
     sleeper_for_ever_on_the_mark_of_another: WakesUncounted, waits::two_at_one_event, "deadlock";
     torn_message_when_its_word_does_not_release: LooseStores, waits::one_for_the_other, "Causality violation";
     torn_message_when_a_look_does_not_acquire: LooseLoads, waits::one_for_the_other, "Causality violation";
+    live_object_on_a_stack_when_swaps_do_not_release: LooseSwaps, scenes::home_against_last_drop, "nobody else takes it";
+    slot_that_nobody_brings_home_without_the_full_fence: WeakFence, scenes::home_against_last_drop, "LOST";
+    stale_take_when_a_slot_is_made_anew_with_its_generation: KeepsGeneration, scenes::stale_take_against_anew, "Causality violation";
 }

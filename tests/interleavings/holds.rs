@@ -45,6 +45,8 @@ macro_rules! holds {
 }
 
 holds! {
+    what_comes_home_is_made_anew_once: scenes::home_against_last_drop, 2 2;
+    a_stale_id_never_takes_what_was_made_anew: scenes::stale_take_against_anew, 2 2;
     of_two_last_drops_one_kills: scenes::two_last_drops, 3 3;
     a_taker_holds_a_live_object_or_none: scenes::take_against_last_drop, 3 3;
     a_name_gives_a_live_object_or_none: scenes::look_up_against_removal, 2 1;

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use loom::thread;
 
+use crate::flaw::Leaks;
 use crate::region::{ObjectId, SlotIndex};
 use crate::sync::atomic::Ordering;
 use crate::world::{ONE, Session, TWO, World, first};
@@ -215,4 +216,46 @@ pub(crate) fn sweep_against_last_drop() {
 #[expect(clippy::expect_used, reason = "a test that can't go on fails")]
 pub(crate) fn join(thread: thread::JoinHandle<()>) {
     thread.join().expect("a thread that panics ends the scene");
+}
+
+/// The owner of a slab and another let go of an object of it, and the owner creates the next one of its slot.
+pub(crate) fn home_against_last_drop() {
+    let world = World::with_slab(BOTH_HOLD);
+    let two = Session::new(&world, TWO);
+    let other = thread::spawn(move || {
+        two.read(first(0));
+        let _ = two.kill(A);
+    });
+    let one = Session::new(&world, ONE);
+    one.read(first(0));
+    let ready = one.let_go_own(A).or_else(|| one.take_home());
+    if let Some(ready) = ready {
+        one.create_from(ready);
+        one.read(ready.0);
+    }
+    join(other);
+    if ready.is_none() {
+        match one.take_home() {
+            Some(ready) => one.create_from(ready),
+            None => assert!(!Leaks::are_forbidden(), "LOST"),
+        }
+    }
+}
+
+/// One who knows the id of an object takes it up while its owner makes the next one of its slot.
+pub(crate) fn stale_take_against_anew() {
+    let world = World::with_slab(ONE_HOLDS);
+    let two = Session::new(&world, TWO);
+    let other = thread::spawn(move || {
+        if two.take(first(0)) {
+            two.read(first(0));
+            let _ = two.kill(A);
+        }
+    });
+    let one = Session::new(&world, ONE);
+    if let Some(ready) = one.let_go_own(A) {
+        one.create_from(ready);
+        one.read(ready.0);
+    }
+    join(other);
 }

@@ -7,14 +7,19 @@ use loom::cell::UnsafeCell;
 
 use crate::flaw::{Flaw, Leaks};
 use crate::region::{Generation, ObjectId, SessionIndex, SlotIndex};
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::table::counting::{Counting, Counts, PROXY, SessionState, SlotWords, release, retain};
+use crate::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use crate::table::counting::{
+    Checked, Counting, Counts, PROXY, SessionState, SlotWords, open_stack, release, retain, take_stack,
+};
 use crate::table::refs::{Refs, State};
 
 pub(crate) const ONE: SessionIndex = SessionIndex(1);
 pub(crate) const TWO: SessionIndex = SessionIndex(2);
 const SESSIONS: usize = 3;
 const SLOTS: usize = 2;
+
+/// The generation of the session that owns a slab.
+const OWNER: Generation = Generation(1);
 
 /// What the broker leaves in memory that it takes back.
 const CLEARED: u32 = 0;
@@ -32,6 +37,8 @@ struct Slot {
     generation: AtomicU32,
     holders: AtomicU64,
     next: AtomicU32,
+    /// The session of whose slab it is.
+    owner: AtomicU16,
     payload: Payload,
     freed: Cell<u32>,
 }
@@ -43,6 +50,8 @@ pub(crate) struct World {
     /// Two for each session.
     lanes: [[AtomicU32; 2]; SESSIONS],
     returned: AtomicU32,
+    /// What comes back to the slabs of each session.
+    stacks: [AtomicU64; SESSIONS],
     /// Where a reference is stored: an object id, or zero.
     pub(crate) stored: AtomicU64,
 }
@@ -61,6 +70,7 @@ impl World {
                 // A slot that is free still has the bits of those that held it.
                 holders: AtomicU64::new(if is_held { hint } else { 1 << ONE.0 | 1 << TWO.0 }),
                 next: AtomicU32::new(0),
+                owner: AtomicU16::new(0),
                 payload: Payload { touched: UnsafeCell::new(()), owner: Cell::new(u32::from(is_held)) },
                 freed: Cell::new(0),
             }
@@ -71,8 +81,18 @@ impl World {
             states: std::array::from_fn(|_| AtomicU64::new(SessionState::Active as u64)),
             lanes: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU32::new(0))),
             returned: AtomicU32::new(0),
+            stacks: std::array::from_fn(|_| AtomicU64::new(0)),
             stored: AtomicU64::new(first(0).to_bits()),
         })
+    }
+
+    /// As [`World::new`], and the first slot is of a slab of session 1.
+    pub(crate) fn with_slab(held: [[u64; SLOTS]; SESSIONS]) -> Rc<Self> {
+        let world = Self::new(held, 0);
+        world.slots[0].owner.store(ONE.0, Ordering::Relaxed);
+        world.slots[0].next.store(OWNER.0, Ordering::Relaxed);
+        open_stack(&world.stacks[usize::from(ONE.0)], OWNER);
+        world
     }
 
     fn at(&self, slot: SlotIndex) -> &Slot {
@@ -81,7 +101,13 @@ impl World {
 
     fn words(&self, slot: SlotIndex) -> SlotWords<'_> {
         let slot = self.at(slot);
-        SlotWords { refs: &slot.refs, generation: &slot.generation, holders: &slot.holders, next: &slot.next }
+        SlotWords {
+            refs: &slot.refs,
+            generation: &slot.generation,
+            holders: &slot.holders,
+            next: &slot.next,
+            owner: &slot.owner,
+        }
     }
 
     /// As `audit`, of one slot. `stored` counts the references.
@@ -236,6 +262,10 @@ impl Counts for World {
     fn returned(&self) -> &AtomicU32 {
         &self.returned
     }
+
+    fn stack(&self, owner: SessionIndex) -> Option<&AtomicU64> {
+        self.stacks.get(usize::from(owner.0))
+    }
 }
 
 /// A thread of a session.
@@ -388,6 +418,43 @@ impl Session {
         assert!(self.counting().claim(&words, granted), "nobody withdraws a grant here");
         self.world.write(slot, id.generation().0);
         id
+    }
+
+    /// As `Session::check_own`, after a drop: makes anew what it kills.
+    pub(crate) fn let_go_own(&self, slot: SlotIndex) -> Option<(ObjectId, Refs)> {
+        if !release(self.cell(slot)) {
+            return None;
+        }
+        match self.counting().check_own(slot, OWNER) {
+            Checked::Killed(dead) => Some(self.make_anew(slot, dead)),
+            _ => None,
+        }
+    }
+
+    /// As `Session::take_home`, of the one slot.
+    #[expect(clippy::expect_used, reason = "a test that can't go on fails")]
+    pub(crate) fn take_home(&self) -> Option<(ObjectId, Refs)> {
+        let slot = SlotIndex(take_stack(&self.world.stacks[usize::from(self.me.0)]).checked_sub(1)?);
+        let dead = self.counting().take_home(&self.world.words(slot)).expect("nobody else takes it");
+        Some(self.make_anew(slot, dead))
+    }
+
+    /// As `Session::make_anew`.
+    fn make_anew(&self, slot: SlotIndex, dead: Refs) -> (ObjectId, Refs) {
+        let words = self.world.words(slot);
+        self.world.write(slot, CLEARED);
+        let generation = words.generation.load(Ordering::Relaxed) + u32::from(!Flaw::KeepsGeneration.is_planted());
+        let renew = || words.generation.store(generation, Ordering::Relaxed);
+        let granted = self.counting().grant_anew(&words, dead, OWNER, renew);
+        (ObjectId::new(slot, Generation(generation)), granted)
+    }
+
+    /// Creates from what was made anew.
+    pub(crate) fn create_from(&self, (id, granted): (ObjectId, Refs)) {
+        let words = self.world.words(id.slot());
+        self.counting().announce(&words, self.cell(id.slot()));
+        assert!(self.counting().claim(&words, granted), "nobody withdraws a grant here");
+        self.world.write(id.slot(), id.generation().0);
     }
 
     pub(crate) fn is_free(&self, slot: SlotIndex) -> bool {

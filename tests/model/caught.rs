@@ -4,7 +4,10 @@ use crate::explorer::{Model, explore};
 use crate::lock::Locking;
 use crate::mutation::Mutation;
 use crate::protocol::Protocol;
+use crate::ring::Calling;
 use crate::scenes;
+use crate::seats::Seats;
+use crate::slab::Slabs;
 
 const LIMIT: usize = 3_000_000;
 
@@ -33,6 +36,16 @@ macro_rules! caught_locking {
         fn $name() {
             let flaw = Mutation::$flaw;
             is_caught(&Locking { flaw: Some(flaw), ..scenes::$scene }, flaw);
+        })*
+    };
+}
+
+macro_rules! caught_in_slabs {
+    ($($name:ident: $flaw:ident in $scene:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            let flaw = Mutation::$flaw;
+            is_caught(&Slabs { flaw: Some(flaw), ..scenes::$scene }, flaw);
         })*
     };
 }
@@ -114,4 +127,57 @@ caught_locking! {
     writer_of_what_is_sealed_when_sealed_without_the_lock: SealsUnlocked in SEAL,
     torn_value_when_flipped_before_filled: FlipsBeforeFill in VALUE,
     torn_value_when_seq_is_read_once: ReadsSeqOnce in VALUE,
+}
+
+caught_in_slabs! {
+    dead_proxy_when_any_grant_is_withdrawn: WithdrawsAnyValue in SLAB_GIVE,
+    slot_in_two_hands_when_pushed_unannounced: PushesUnannounced in SLAB_HOME,
+    slot_of_another_when_the_generation_of_a_stack_is_ignored: IgnoresStackGeneration in SLAB_NUMBER,
+    lost_slot_when_the_dead_of_an_owner_stay: EndKeepsDead in SLAB_HOME,
+    another_object_when_granted_before_its_words: AnewBeforeWords in SLAB_GIVE,
+    slot_in_two_hands_when_an_owner_takes_unclaimed: OwnerTakesUnclaimed in SLAB_HOME,
+    slot_in_two_hands_when_an_owner_takes_the_brokers: OwnerTakesTheBrokers in SLAB_WEAK,
+    slot_in_two_hands_when_freed_under_an_owner_that_walks: FreesWhileWalked in SLAB_HOME,
+    slot_in_two_hands_when_stacks_are_taken_before_lanes: StacksBeforeLanes in SLAB_HOME,
+    slot_in_two_hands_when_the_lost_are_an_owners: LostTakesOwners in SLAB_HOME,
+    slot_in_two_hands_when_the_lost_are_announced: LostTakesAnnounced in SLAB_HOME,
+    lost_slot_when_the_stack_of_the_dead_stays_open: StaysOpen in SLAB_HOME,
+    slot_in_two_hands_when_a_sweep_frees_what_another_owns: SweepFreesForeign in SLAB_HOME,
+}
+
+macro_rules! caught_calling {
+    ($($name:ident: $flaw:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            let flaw = Mutation::$flaw;
+            is_caught(&Calling { calls: 4, kills: 1, flaw: Some(flaw) }, flaw);
+        })*
+    };
+}
+
+caught_calling! {
+    torn_request_when_its_turn_is_first: TurnBeforeMessage,
+    stuck_client_when_it_points_before_it_sends: PointsUnsent,
+    torn_request_when_the_bytes_point_to_the_socket: PointsInTheMessage,
+    torn_answer_when_its_turn_is_first: AnswersBeforeBytes,
+    stuck_client_when_a_thread_leaves_blindly: LeavesBlindly,
+    stuck_client_when_a_thread_puts_its_own_count_back: LeavesByOwnCount,
+    stuck_client_when_a_thread_attends_by_its_own_count: AttendsByOwnCount,
+    stuck_client_when_it_does_not_look_at_the_socket: IgnoresHangUp,
+}
+
+macro_rules! caught_seats {
+    ($($name:ident: $flaw:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            let flaw = Mutation::$flaw;
+            is_caught(&Seats { flaw: Some(flaw), ..scenes::SEATS }, flaw);
+        })*
+    };
+}
+
+caught_seats! {
+    one_that_is_there_is_gone_when_an_opener_keeps_the_epoch: OpenerKeepsEpoch,
+    one_that_is_there_is_gone_when_written_over_any_state: SettlesAnyState,
+    nobody_says_that_all_are_gone_when_a_sweep_settles_nothing: SweepSettlesNothing,
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::explorer::{Model, explore};
 use crate::mutation::Mutation;
 use crate::protocol::Protocol;
+use crate::ring::Calling;
 use crate::scene::Scene;
 use crate::scenes;
 
@@ -75,6 +76,26 @@ holds! {
 }
 
 #[test]
+fn slab_home() {
+    holds(&scenes::SLAB_HOME);
+}
+
+#[test]
+fn slab_give() {
+    holds(&scenes::SLAB_GIVE);
+}
+
+#[test]
+fn slab_number() {
+    holds(&scenes::SLAB_NUMBER);
+}
+
+#[test]
+fn slab_weak() {
+    holds(&scenes::SLAB_WEAK);
+}
+
+#[test]
 fn array() {
     holds(&scenes::ARRAY);
 }
@@ -87,6 +108,11 @@ fn seal() {
 #[test]
 fn value() {
     holds(&scenes::VALUE);
+}
+
+#[test]
+fn seats() {
+    holds(&scenes::SEATS);
 }
 
 #[test]
@@ -149,4 +175,9 @@ fn a_collector_may_kill_without_a_second_look() {
 fn a_collector_may_suspect_all() {
     let scenes = [scenes::CYCLE_TICKET, scenes::CYCLE_UNNAMED, scenes::CYCLE_WEAK, scenes::CARRY_WEAK, scenes::KNOT];
     holds_without(Mutation::SuspectsAll, &scenes);
+}
+
+#[test]
+fn call_ring() {
+    holds(&Calling { calls: 4, kills: 2, flaw: None });
 }

@@ -19,9 +19,12 @@
 //! store a reference in an object or take one out, and goes on when the client is killed. The other [collects](collect)
 //! cycles, once at any moment and once at the end; after that nothing that cannot be reached may be left.
 //!
-//! What is sent through a [channel] is held by its entry until somebody has taken it.
+//! What is sent through a [channel] is held by its entry until somebody has taken it; who has its ends is a model of its own ([`seats`]).
 //!
 //! A client may [fork]: its row is copied while another thread of it goes on, and the child, which has all that both have at that moment, lives on the copy.
+//!
+//! [`slab`] is a smaller model of its own, too: slots that their owner makes anew.
+//! The call [ring] is a model of its own too: a client, a thread of the broker and its loop, with a memory and a socket between them.
 //!
 //! What is not: weak memory (memory is sequentially consistent here, so fences do nothing), numbers that wrap
 //! round, sleeping and waking, and a process that writes where it has no business. A client's request to the
@@ -56,8 +59,12 @@ mod process;
 mod promise;
 mod protocol;
 mod restart;
+mod ring;
 mod scene;
 mod scenes;
+mod seats;
+mod slab;
+mod slab_broker;
 mod sweep;
 mod taker;
 mod ticket;

@@ -140,6 +140,32 @@ pub(crate) enum Mutation {
     SettledUnchecked,
     /// R44: a session whose child has not claimed it yet is ended.
     UnclaimedEnded,
+    /// R70: a grant of a slab is withdrawn whatever `refs` is by then.
+    WithdrawsAnyValue,
+    /// R71: the winner clears its lane before the slot is on the stack of its owner.
+    PushesUnannounced,
+    /// R71: a slot goes to whatever stack its owner's number has.
+    IgnoresStackGeneration,
+    /// R72: the sweep leaves what the owner of a slab has killed and not made anew.
+    EndKeepsDead,
+    /// R73: a slot is granted before its generation is written.
+    AnewBeforeWords,
+    /// R74: the owner makes anew what is on its stack, without a swap.
+    OwnerTakesUnclaimed,
+    /// R74: the owner takes what the broker has won, too.
+    OwnerTakesTheBrokers,
+    /// R75: what is lost is free while its owner may be walking over it.
+    FreesWhileWalked,
+    /// R75: the stacks are taken before the lanes are read.
+    StacksBeforeLanes,
+    /// R75: what its living owner has killed is looked for too.
+    LostTakesOwners,
+    /// R75: what is lost is freed although a lane names it.
+    LostTakesAnnounced,
+    /// R76: the stack of a dead session stays open.
+    StaysOpen,
+    /// R76: what a lane of a dead session names is freed although another session owns it.
+    SweepFreesForeign,
     /// R90: a sender moves the tail on before it fills the entry.
     TailBeforeFill,
     /// R91: a sender fills the entry before it pins.
@@ -156,4 +182,26 @@ pub(crate) enum Mutation {
     AuditLooksOnce,
     /// R97: a dead channel is freed with what is in it.
     FreesFull,
+    /// R80: the turn is posted before the request is written.
+    TurnBeforeMessage,
+    /// R82: the client points to the socket before it has sent.
+    PointsUnsent,
+    /// R83: that something was sent over the socket is said in the bytes.
+    PointsInTheMessage,
+    /// R85: the turn of an answer is written before its bytes.
+    AnswersBeforeBytes,
+    /// R86: a thread leaves whatever the turn is.
+    LeavesBlindly,
+    /// R87: a thread that has read from the socket puts its own count back.
+    LeavesByOwnCount,
+    /// Attend: a thread begins with the count that the last one had.
+    AttendsByOwnCount,
+    /// R88: one that waits at a ring does not look at the socket.
+    IgnoresHangUp,
+    /// R98: one that opens an end leaves the state alone if it does not say that there are none.
+    OpenerKeepsEpoch,
+    /// R99: that there are none is written over any state.
+    SettlesAnyState,
+    /// Dead session: if it has no seat, nobody looks whether it was the last one.
+    SweepSettlesNothing,
 }

@@ -7,6 +7,8 @@ use crate::process::Op::{
     Redeem, Remove, Send, Serve, Upgrade,
 };
 use crate::scene::{Scene, Sent};
+use crate::seats::Seats;
+use crate::slab::{Id, Op as SlabOp, Slabs};
 use crate::world::{BROKER_SESSION, Budget, NOBODY};
 
 const CREATE: Op = Create { proxy: 0 };
@@ -191,6 +193,9 @@ pub(crate) const ARRAY: Locking = Locking {
     kills: 2,
     flaw: None,
 };
+
+/// Three come and go.
+pub(crate) const SEATS: Seats = Seats { kills: 2, flaw: None };
 
 /// One writes an array, one seals it, one reads it.
 pub(crate) const SEAL: Locking =
@@ -451,4 +456,56 @@ pub(crate) const CHANNEL_TICKET: Scene = Scene {
     capacity: 1,
     budget: kills(1),
     ..Scene::PLAIN
+};
+
+/// Another brings a slot back to its owner, who goes on creating; both or the broker may be killed, over each other's traces too.
+pub(crate) const SLAB_HOME: Slabs = Slabs {
+    programs: [
+        &[SlabOp::Create, SlabOp::Drop, SlabOp::Create, SlabOp::Create, SlabOp::Drop, SlabOp::Drop],
+        &[SlabOp::Drop, SlabOp::Create, SlabOp::Drop],
+        &[],
+    ],
+    is_held: true,
+    kills: 2,
+    withdrawals: 0,
+    flaw: None,
+};
+
+/// An owner gives what it creates to another; what is not in use may be withdrawn at any moment.
+pub(crate) const SLAB_GIVE: Slabs = Slabs {
+    programs: [
+        &[SlabOp::Create, SlabOp::Give, SlabOp::Create, SlabOp::Drop, SlabOp::Create],
+        &[SlabOp::Drop, SlabOp::Drop, SlabOp::Create],
+        &[],
+    ],
+    is_held: false,
+    kills: 1,
+    withdrawals: 2,
+    flaw: None,
+};
+
+/// The number of a dead owner goes to another process, with a slab, while its last object is still held.
+pub(crate) const SLAB_NUMBER: Slabs = Slabs {
+    programs: [
+        &[SlabOp::Create, SlabOp::Drop],
+        &[SlabOp::Drop, SlabOp::Create],
+        &[SlabOp::Connect, SlabOp::Create, SlabOp::Give, SlabOp::Create],
+    ],
+    is_held: true,
+    kills: 2,
+    withdrawals: 0,
+    flaw: None,
+};
+
+/// An object is taken up by its id while its owner makes the next one of its slot.
+pub(crate) const SLAB_WEAK: Slabs = Slabs {
+    programs: [
+        &[SlabOp::Create, SlabOp::Drop, SlabOp::Create, SlabOp::Drop, SlabOp::Create],
+        &[SlabOp::Upgrade(Id { slot: 1, generation: 1 }), SlabOp::Drop, SlabOp::Drop],
+        &[],
+    ],
+    is_held: true,
+    kills: 1,
+    withdrawals: 0,
+    flaw: None,
 };

@@ -10,7 +10,7 @@ use sharehold::{Array, Channel, Kind, List, Manager, Object, Proxy, TicketOption
 use crate::client::{self, find};
 use crate::common::{Actor, eventually, listen, say};
 use crate::fixture::{Base, Fixture, NoteProxy, canaries, serve, whole};
-use crate::operations::{Prepared, use_board, wipe_blackboard};
+use crate::operations::{Prepared, from_slabs, use_board, wipe_blackboard};
 use crate::report::{Core, Place, Report};
 use crate::tracer::{BEGIN, Tracee, mark, thread_id};
 use crate::view::View;
@@ -55,6 +55,7 @@ enum Thread {
 pub(crate) const WORKS: &[Work] = &[
     Work { name: "grant", before: "", begin: Begin::Ask("create"), thread: Thread::Loop },
     Work { name: "grant of 8 KB", before: "", begin: Begin::Ask("create 8 KB"), thread: Thread::Loop },
+    Work { name: "grant of a slab", before: "four", begin: Begin::Ask("fifth"), thread: Thread::Loop },
     Work { name: "free", before: "create", begin: Begin::Ask("drop"), thread: Thread::Loop },
     Work { name: "free of 8 KB", before: "create 8 KB", begin: Begin::Ask("drop"), thread: Thread::Loop },
     Work { name: "free of a hosted object", before: "host", begin: Begin::Ask("drop"), thread: Thread::Loop },
@@ -86,6 +87,20 @@ pub(crate) const WORKS: &[Work] = &[
         thread: Thread::Loop,
     },
     Work { name: "sweep after a last drop", before: "", begin: Begin::DeathAt("last drop", 3), thread: Thread::Loop },
+    // Dead, and its generation written.
+    Work {
+        name: "sweep of an owner",
+        before: "",
+        begin: Begin::DeathAt("drop of the own slab's", 3),
+        thread: Thread::Loop,
+    },
+    // Dead, in a lane, and on the stack of its owner.
+    Work {
+        name: "sweep after a drop of another's slab's",
+        before: "",
+        begin: Begin::DeathAt("last drop of another's slab's", 5),
+        thread: Thread::Loop,
+    },
     Work { name: "call with a snapshot", before: "host", begin: Begin::Ask("write"), thread: Thread::Call },
     Work { name: "creation with a snapshot", before: "host", begin: Begin::Ask("host"), thread: Thread::Call },
     Work { name: "collect", before: "cycle", begin: Begin::Ask("collect"), thread: Thread::Call },
@@ -115,12 +130,26 @@ fn perform(
     let untyped = |array: Array<u64>| manager.redeem::<Object>(&array.ticket()?);
     static CREATED: AtomicU32 = AtomicU32::new(0);
     match what {
-        // Other words in the slot each time: what stands there already is no change.
-        "create" if CREATED.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) => {
+        // Other words in the slot each time: what stands there already is no change. And of a shape of its own, which is in no slab.
+        "create" if matches!(CREATED.fetch_add(1, Ordering::Relaxed), 0 | 2 | 4) => {
             let value = manager.value(7_u8)?;
             held.push(manager.redeem(&value.ticket()?)?);
         }
-        "create" => held.push(untyped(manager.array(&canaries(20))?)?),
+        "create" => {
+            let len = 20 + CREATED.load(Ordering::Relaxed) as usize % 480;
+            held.push(untyped(manager.array(&canaries(len))?)?);
+        }
+        // The fifth of a shape comes with a slab.
+        "four" => {
+            let len = 20 + CREATED.fetch_add(1, Ordering::Relaxed) as usize % 480;
+            for _ in 0..4 {
+                held.push(untyped(manager.array(&canaries(len))?)?);
+            }
+        }
+        "fifth" => {
+            let len = 19 + CREATED.load(Ordering::Relaxed) as usize % 480;
+            held.push(untyped(manager.array(&canaries(len))?)?);
+        }
         "create 8 KB" => held.push(untyped(manager.array(&canaries(1024))?)?),
         "channel" => {
             let channel: Channel<Array<u64>> = manager.channel(2)?;
@@ -132,6 +161,8 @@ fn perform(
         "host" => notes.push(NoteProxy::new(manager, "first".into())?),
         // A method of the broker has a lock when it dies.
         "lock" => {
+            // It goes on creating from what it has.
+            held.push(untyped(from_slabs(manager, 1).pop().expect("one"))?);
             let note = NoteProxy::new(manager, "first".into())?;
             let (same, blackboard) = (note.clone(), manager.lookup::<Object>("blackboard")?);
             notes.push(note);

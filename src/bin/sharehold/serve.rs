@@ -54,6 +54,9 @@ pub(crate) struct Serve {
     /// SHAREHOLD_AUTHKEY_FILE names, if it does].
     #[arg(long, value_name = "FILE")]
     authkey_file: Option<PathBuf>,
+    /// Ask the system for huge pages: for arrays of many megabytes, where it allows it.
+    #[arg(long)]
+    huge_pages: bool,
     /// Let debuggers trace this process.
     #[arg(long)]
     debuggable: bool,
@@ -92,6 +95,9 @@ impl Serve {
         };
         if let Some(authkey) = authkey {
             broker = broker.authkey(authkey);
+        }
+        if self.huge_pages {
+            broker = broker.huge_pages();
         }
         if self.debuggable {
             broker = broker.debuggable();

@@ -20,7 +20,7 @@ impl Words {
     }
 
     fn ring(&self) -> Ring<'_> {
-        Ring { tail: &self.tail, head: &self.head, entries: &self.entries }
+        Ring { tail: &self.tail, head: &self.head, entries: &self.entries, is_single: false }
     }
 }
 

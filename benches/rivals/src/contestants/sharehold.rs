@@ -3,14 +3,14 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use sharehold::{Array, Manager, Proxy, Ticket, TicketOptions, Value};
+use sharehold::{Array, Channel, Manager, Proxy, Receiver, Ticket, TicketOptions, Value};
 
 use crate::contestant::{Contestant, FACTOR, Prepared, Role, X, check, repeat};
 use crate::contestants::floors::name;
 use crate::dice::Dice;
-use crate::player::{Player, follow, say, together};
+use crate::player::{Player, follow, say, together, until};
 use crate::stage::Stage;
-use crate::workload::{By, Operation, SMALL};
+use crate::workload::{By, Operation, SMALL, Waiting};
 
 /// The part that a second process plays.
 pub const ROLE: &str = "sharehold";
@@ -146,7 +146,40 @@ fn prepare(operation: Operation, stage: &Stage) -> Option<Prepared> {
         Operation::Make => {
             Prepared::each("", move || drop(black_box(MagnifierProxy::new(&manager, FACTOR).expect("created"))))
         }
-        Operation::HandOver { .. } => None,
+        Operation::HandOver { bytes, waiting } => {
+            let ((there, to), (back, from)) = (channel(&manager), channel(&manager));
+            let part = if waiting == Waiting::Polling { "hand-polling" } else { "hand" };
+            let mut other = second(stage, &[part, &to, &from]);
+            let (sender, receiver) = (there.sender().expect("free"), back.receiver().expect("free"));
+            // What it holds does not matter: it stays where it is.
+            let unwritten = manager.array_with::<u8, sharehold::Error>(bytes, |_| Ok(())).expect("room");
+            let mut held = Some(unwritten);
+            Prepared::new("channels", move |times| {
+                other.begin(times);
+                let took = repeat(times, || {
+                    sender.send(held.take().expect("it came back")).expect("sent");
+                    held = Some(receive(waiting, &receiver));
+                });
+                assert!(held.as_ref().is_some_and(|object| object.len() == bytes));
+                other.finish();
+                took
+            })
+        }
+    }
+}
+
+/// A channel for one sender and one receiver, and the ticket by which the other process gets it.
+fn channel(manager: &Manager) -> (Channel<Array<u8>>, String) {
+    let channel = manager.single_channel(4).expect("room");
+    let ticket = channel.ticket().expect("a free ticket").to_string();
+    (channel, ticket)
+}
+
+/// Polling, as one does that has a core for it; else as a channel waits by itself.
+fn receive(waiting: Waiting, receiver: &Receiver<Array<u8>>) -> Array<u8> {
+    match waiting {
+        Waiting::Polling => until(|| receiver.try_recv().expect("received")),
+        Waiting::Blocking => receiver.recv().expect("received"),
     }
 }
 
@@ -201,6 +234,16 @@ pub fn perform(role: &[&str]) {
             let manager = Manager::connect(broker).expect("it serves");
             say("ready");
             follow(|times| _ = repeat(times, || create_and_drop(&manager)));
+        }
+        [part @ ("hand" | "hand-polling"), to_us, from_us] => {
+            let waiting = if *part == "hand" { Waiting::Blocking } else { Waiting::Polling };
+            let redeem = |ticket: &str| -> Channel<Array<u8>> {
+                sharehold::redeem(&ticket.parse().expect("a ticket")).expect("one use")
+            };
+            let receiver = redeem(to_us).receiver().expect("free");
+            let sender = redeem(from_us).sender().expect("free");
+            say("ready");
+            follow(|times| (0..times).for_each(|_| sender.send(receive(waiting, &receiver)).expect("sent")));
         }
         _ => panic!("sharehold has no part {role:?}"),
     }

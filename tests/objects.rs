@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use common::eventually;
-use sharehold::{Archive, Array, Backing, Broker, ErrorKind, Manager, ObjectId, Proxy, RunningBroker, Value, check};
+use sharehold::{
+    Archive, Array, Backing, Broker, ErrorKind, Manager, ObjectId, Proxy, RunningBroker, Schema, Value, check,
+};
 
 fn small(name: &str, bytes: u64) -> (RunningBroker, Manager) {
     let name = format!("{name}-{}", std::process::id());
@@ -331,6 +333,35 @@ fn the_region_of_a_dead_broker_can_be_audited_and_is_replaced_by_a_fresh_one() {
     assert_eq!(value.get().expect("still mapped"), 5);
     next.stop().expect("in order");
     assert_eq!(check(&name).expect_err("nothing is left").kind(), ErrorKind::BrokerNotFound);
+}
+
+#[test]
+fn a_value_of_a_stated_type_is_the_value_that_typed_code_has() {
+    let (_broker, manager) = small("stated", 1 << 20);
+    let pair = Schema::of::<u32>().array(3);
+    let stated = manager.value_of(&pair, &[0; 12]).expect("room");
+    let typed: Value<[u32; 3]> = stated.untyped().downcast().expect("the same type");
+    stated.set(bytemuck::bytes_of(&[1_u32, 2, 3])).expect("not sealed");
+    assert_eq!(typed.get().expect("read"), [1, 2, 3]);
+    stated.update_within(None, |bytes| bytes[0] = 9).expect("not sealed");
+    typed.update(|value| value[2] = 7).expect("not sealed");
+    let mut bytes = [0; 12];
+    stated.get(&mut bytes).expect("read");
+    assert_eq!(bytes, bytemuck::cast::<[u32; 3], [u8; 12]>([9, 2, 7]));
+
+    for wrong in [0, 11, 13, 24] {
+        assert_eq!(stated.set(&vec![1; wrong]).expect_err("another length").kind(), ErrorKind::InvalidArgument);
+        assert_eq!(stated.get(&mut vec![0; wrong]).expect_err("another length").kind(), ErrorKind::InvalidArgument);
+        assert_eq!(manager.value_of(&pair, &vec![1; wrong]).expect_err("refused").kind(), ErrorKind::InvalidArgument);
+    }
+    assert_eq!(stated.sealed().expect_err("others may change it").kind(), ErrorKind::NotSealed);
+    assert_eq!(stated.seal().expect("sealed"), bytes);
+    assert_eq!(stated.set(&bytes).expect_err("sealed").kind(), ErrorKind::Sealed);
+    assert_eq!(typed.set([0; 3]).expect_err("sealed").kind(), ErrorKind::Sealed);
+
+    let array = manager.array(&[1_u32]).expect("room").untyped();
+    assert_eq!(array.value_bytes().expect_err("an array").kind(), ErrorKind::TypeMismatch);
+    assert_eq!(array.expect(&pair).expect_err("of another type").kind(), ErrorKind::TypeMismatch);
 }
 
 /// They are the system's to give: where it has none, nothing is different.

@@ -22,10 +22,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::object::archive::archive_fingerprint;
 use crate::object::channel::Form;
 use crate::object::payload::{self, Payload, slot_of};
+use crate::object::proxy::sealed::Typed;
 use crate::object::schema::short_name;
-use crate::object::value::copy_words;
+use crate::object::value::copy_words_of;
 use crate::object::{
-    self, Archivable, Archive, Array, Frozen, Kind, Object, Proxy, Schema, Shareable, Ticket, Value, transit,
+    self, Archivable, Archive, Array, Frozen, Kind, Object, Proxy, RawValue, Schema, Shareable, Ticket, Value, transit,
 };
 use crate::region::layout::SEALED;
 use crate::region::{ObjectId, Rights};
@@ -319,12 +320,39 @@ impl Manager {
     /// # Errors
     /// `RegionFull`, `TableFull`, `BrokerGone`.
     pub fn value<T: Shareable>(&self, value: T) -> Result<Value<T>> {
-        let len = 2 * 8 * copy_words::<T>() as u64;
-        let wanted = Wanted::of(&Element::of::<T>(), Kind::Value, len, align_of::<T>().max(8) as u64);
+        self.new_value(&Element::of::<T>(), bytemuck::bytes_of(&value)).and_then(<Value<T> as Typed>::of)
+    }
+
+    /// As [`Manager::value`], for a type that is known only when the program runs, of the value's bytes.
+    ///
+    /// ```
+    /// use sharehold::{Manager, Proxy, Schema, Value};
+    ///
+    /// let manager = Manager::start()?;
+    /// let price = manager.value_of(&Schema::of::<f64>(), &41.5_f64.to_ne_bytes())?;
+    /// let price: Value<f64> = price.untyped().downcast()?;
+    /// assert_eq!(price.get()?, 41.5);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As there, and `InvalidArgument` if the type has another number of bytes.
+    pub fn value_of(&self, schema: &Schema, bytes: &[u8]) -> Result<RawValue> {
+        if bytes.len() as u64 != schema.size {
+            let what = format!("a {} has {} bytes, not {}", schema.name, schema.size, bytes.len());
+            return Err(Error::new(ErrorKind::InvalidArgument, what));
+        }
+        let name = || schema.name.clone();
+        self.new_value(&Element::of_schema(schema, &name), bytes).and_then(RawValue::of)
+    }
+
+    fn new_value(&self, element: &Element<'_>, bytes: &[u8]) -> Result<Hold> {
+        let len = 2 * 8 * copy_words_of(bytes.len(), element.align as usize) as u64;
+        let wanted = Wanted::of(element, Kind::Value, len, u64::from(element.align).max(8));
         let created = create::create(&self.session, &*self.channel, &wanted, self.room)?;
         let words: Payload<AtomicU64> = created.payload()?;
-        payload::store(words.words(&created.hold), &value);
-        <Value<T> as object::proxy::sealed::Typed>::of(created.hold)
+        payload::store_bytes(words.words(&created.hold), bytes);
+        Ok(created.hold)
     }
 
     /// Shares a copy of a slice.
@@ -492,7 +520,7 @@ impl Manager {
         unsafe { place.slice_mut() }.copy_from_slice(&bytes);
         // Release: whoever sees the mark sees the bytes.
         slot_of(&hold)?.flags.fetch_or(SEALED, Ordering::Release);
-        <Archive<T> as object::proxy::sealed::Typed>::of(hold)
+        <Archive<T> as Typed>::of(hold)
     }
 
     /// Makes an object of a class in the broker: by the class's name, with the constructor's arguments as a tuple. Generated proxies have a `new` of their own.

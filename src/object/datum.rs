@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::proxy::sealed::Typed as _;
 use super::proxy::{Object, Proxy};
-use super::transit::Reference;
+use super::transit::{self, Reference};
 use super::{Archivable, Archive, Array, Frozen, Shareable, Value};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -112,6 +112,47 @@ impl Datum {
             Self::Proxy(object) => object.downcast(),
             other => Err(Error::new(ErrorKind::TypeMismatch, format!("{other} is not a proxy"))),
         }
+    }
+
+    /// Any value as one of no declared type, as it would be as an argument: a struct becomes a map.
+    ///
+    /// ```
+    /// use sharehold::{Datum, Manager};
+    ///
+    /// let stats = Datum::of(&Manager::start()?.stats()?)?;
+    /// assert!(stats.as_map().is_some_and(|map| map.contains(&(Datum::from("objects"), Datum::from(0)))));
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Unserializable`, also for one with proxies: these are converted with `into`.
+    pub fn of(value: &(impl Serialize + ?Sized)) -> Result<Self> {
+        transit::pack(value).and_then(|bytes| transit::unpack(&bytes))
+    }
+
+    /// The value that stands in bytes of [MessagePack](https://msgpack.org).
+    ///
+    /// # Errors
+    /// `TypeMismatch` if they are none, or more than one, or nested deeper than 120 levels. A proxy can't stand in them.
+    pub fn from_msgpack(bytes: &[u8]) -> Result<Self> {
+        transit::unpack(bytes)
+    }
+
+    /// The value as bytes of [MessagePack](https://msgpack.org), which any language can read.
+    ///
+    /// ```
+    /// use sharehold::Datum;
+    ///
+    /// let bytes = Datum::from(vec![Datum::from(1), Datum::from("two")]).to_msgpack()?;
+    /// assert_eq!(bytes, b"\x92\x01\xa3two");
+    /// assert_eq!(Datum::from_msgpack(&bytes)?.as_list().map(<[_]>::len), Some(2));
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Unserializable` if there is a proxy in it, which has no bytes outside of a call, or a number that does not fit.
+    pub fn to_msgpack(&self) -> Result<Vec<u8>> {
+        transit::pack(self)
     }
 
     /// Calls `visit` with each proxy inside.

@@ -69,6 +69,11 @@ impl<T> Payload<T> {
     pub(crate) fn count(&self) -> usize {
         self.count
     }
+
+    /// Whether it starts on a multiple of this many bytes. What is empty starts anywhere.
+    pub(crate) fn is_aligned_to(&self, align: usize) -> bool {
+        self.count == 0 || self.start.addr().get().is_multiple_of(align)
+    }
 }
 
 impl<T: Shared> Payload<T> {
@@ -111,17 +116,29 @@ impl Payload<AtomicU64> {
 /// Copies words out into a value. Torn if somebody writes meanwhile: the caller finds out, see `object/value.rs`.
 pub(crate) fn load<T: Pod>(words: &[AtomicU64]) -> T {
     let mut value = T::zeroed();
-    for (chunk, word) in bytemuck::bytes_of_mut(&mut value).chunks_mut(8).zip(words) {
+    load_bytes(words, bytemuck::bytes_of_mut(&mut value));
+    value
+}
+
+/// The same into bytes.
+#[inline]
+pub(crate) fn load_bytes(words: &[AtomicU64], value: &mut [u8]) {
+    for (chunk, word) in value.chunks_mut(8).zip(words) {
         // Relaxed: the sequence number orders the copy.
         let bytes = word.load(Ordering::Relaxed).to_ne_bytes();
         chunk.copy_from_slice(&bytes[..chunk.len()]);
     }
-    value
 }
 
 /// Copies a value into words.
 pub(crate) fn store<T: Pod>(words: &[AtomicU64], value: &T) {
-    for (chunk, word) in bytemuck::bytes_of(value).chunks(8).zip(words) {
+    store_bytes(words, bytemuck::bytes_of(value));
+}
+
+/// The same from bytes.
+#[inline]
+pub(crate) fn store_bytes(words: &[AtomicU64], value: &[u8]) {
+    for (chunk, word) in value.chunks(8).zip(words) {
         let mut bytes = [0; 8];
         bytes[..chunk.len()].copy_from_slice(chunk);
         // Relaxed: the flip of the sequence number publishes the copy.

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::payload::slot_of;
 use super::schema::{Schema, fingerprint};
 use super::ticket::{Ticket, TicketOptions};
-use super::{Array, Frozen, transit};
+use super::{Array, Frozen, RawValue, transit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::layout::{CHANNEL, FROZEN, HOSTED};
 use crate::region::{ObjectId, Region};
@@ -86,6 +86,11 @@ pub trait Proxy: Clone + Sized + sealed::Typed {
     fn downgrade(&self) -> Weak<Self> {
         let session = Arc::downgrade(&self.hold().session_arc());
         Weak { session, id: self.id(), proxy: PhantomData }
+    }
+
+    /// A proxy of the same object that says nothing of its type.
+    fn untyped(&self) -> Object {
+        Object::from_hold(self.hold().clone())
     }
 
     /// A ticket that one process can redeem once, at any time.
@@ -260,6 +265,43 @@ impl Object {
         let TypeRecord { name, fingerprint, size, align } = TypeRecord::read(self.hold.session().region(), index)
             .ok_or_else(|| Error::new(ErrorKind::Damaged, format!("object {} has no type", self.hold.id())))?;
         Ok(Schema { name, fingerprint, size, align })
+    }
+
+    /// Refuses it unless it is plain data of this type; tells which kind it is: a value, an array or a frozen one.
+    ///
+    /// ```
+    /// use sharehold::{Kind, Manager, Proxy, Schema};
+    ///
+    /// let prices = Manager::start()?.array(&[1.0, 2.5])?.untyped();
+    /// assert_eq!(prices.expect(&Schema::of::<f64>())?, Kind::Array);
+    /// assert!(prices.expect(&Schema::of::<u64>()).unwrap_err().to_string().contains("array of f64"));
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `TypeMismatch`, with both types.
+    pub fn expect(&self, schema: &Schema) -> Result<Kind> {
+        let kind = self.kind().ok().filter(|kind| matches!(kind, Kind::Value | Kind::Frozen)).unwrap_or(Kind::Array);
+        expect_type(self.hold.session().region(), self.hold.id(), kind, schema.fingerprint, || schema.name.clone())?;
+        Ok(kind)
+    }
+
+    /// The bytes of a value, whatever it is: what it is [`Object::schema`] says.
+    ///
+    /// ```
+    /// use sharehold::{Manager, Proxy};
+    ///
+    /// let price = Manager::start()?.value(41.5)?;
+    /// let bytes = price.untyped().value_bytes()?;
+    /// bytes.set(&42.0_f64.to_ne_bytes())?;
+    /// assert_eq!(price.get()?, 42.0);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `TypeMismatch` if it is no value.
+    pub fn value_bytes(&self) -> Result<RawValue> {
+        RawValue::of(self.hold.clone())
     }
 
     /// The bytes of an array, whatever its elements are: what they are [`Object::schema`] says.

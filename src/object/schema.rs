@@ -97,9 +97,12 @@ impl Schema {
     /// assert_eq!(Schema::structure("Quote", 16, &fields), Some(Schema::of::<Quote>()));
     /// ```
     ///
-    /// `None` if the fields are not one behind the other, aligned, without gaps, and `size` bytes in all: then it is no plain struct.
+    /// `None` if the fields are not one behind the other, aligned, without gaps, and `size` bytes in all: then it is no plain struct. Also if the name is empty or has control characters.
     pub fn structure(name: &str, size: u64, fields: &[(&str, u64, Schema)]) -> Option<Self> {
         let align = fields.iter().map(|(_, _, schema)| schema.align).max()?;
+        if name.is_empty() || name.contains(char::is_control) {
+            return None;
+        }
         let mut end = 0;
         for (_, offset, schema) in fields {
             if *offset != end || !offset.is_multiple_of(schema.align.into()) {
@@ -226,6 +229,25 @@ mod tests {
         ];
         let distinct: std::collections::HashSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());
+    }
+
+    #[test]
+    fn what_is_no_plain_struct_has_no_schema() {
+        let word = Schema::of::<u64>();
+        let plain = |name, size, fields: &[(&str, u64, Schema)]| Schema::structure(name, size, fields);
+        let field = |offset| [("bid", 0, word.clone()), ("ask", offset, word.clone())];
+        assert!(plain("Quote", 16, &field(8)).is_some());
+        for wrong in [
+            plain("", 16, &field(8)),
+            plain("a\tb", 16, &field(8)),
+            plain("Quote", 24, &field(8)),
+            plain("Quote", 24, &field(16)),
+            plain("Quote", 12, &field(4)),
+            plain("Quote", 8, &field(u64::MAX - 7)),
+            plain("Quote", 0, &[]),
+        ] {
+            assert_eq!(wrong, None);
+        }
     }
 
     #[test]

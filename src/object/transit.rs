@@ -35,10 +35,21 @@ const UNIT: &[u8] = &[0xc0];
 
 /// What this thread is writing or reading.
 enum Transit {
-    WriteArguments { region: u64 },
-    WriteResult { region: u64, issued: Vec<LiveTicket> },
-    ReadArguments { session: Arc<Session> },
-    ReadResult { session: Arc<Session> },
+    /// Something that is for no call, perhaps in the middle of one.
+    Outside,
+    WriteArguments {
+        region: u64,
+    },
+    WriteResult {
+        region: u64,
+        issued: Vec<LiveTicket>,
+    },
+    ReadArguments {
+        session: Arc<Session>,
+    },
+    ReadResult {
+        session: Arc<Session>,
+    },
 }
 
 thread_local! {
@@ -99,6 +110,29 @@ fn read<T: DeserializeOwned>(bytes: &[u8], depth: usize) -> Result<T, rmp_serde:
 
 fn unwritable(error: rmp_serde::encode::Error, kept: Option<Error>, what: &str) -> Error {
     kept.unwrap_or_else(|| Error::new(ErrorKind::Unserializable, format!("{what} can't be written: {error}")))
+}
+
+/// Writes a value that is for no call, so that no proxy can be in it.
+pub(crate) fn pack<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
+    let (written, _, kept) = with(Transit::Outside, || write(value, 0));
+    written.map_err(|error| unwritable(error, kept, "the value"))
+}
+
+/// Reads a value that is of no call: one, and nothing after it.
+pub(crate) fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let (value, _, kept) = with(Transit::Outside, || {
+        let mut rest = bytes;
+        let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
+        deserializer.set_max_depth(ARGUMENT_DEPTH);
+        T::deserialize(&mut deserializer).map(|value| (value, rest.len()))
+    });
+    match value {
+        Ok((value, 0)) => Ok(value),
+        Ok((_, left)) => {
+            Err(Error::new(ErrorKind::TypeMismatch, format!("{left} bytes are left after the value that was read")))
+        }
+        Err(error) => Err(kept.unwrap_or_else(|| Error::new(ErrorKind::TypeMismatch, error.to_string()))),
+    }
 }
 
 /// Writes arguments. The proxies in them must live until the answer is there.
@@ -402,6 +436,17 @@ mod tests {
         let bytes = [&[0xd7, 1][..], &[0; 8]].concat();
         let error = read::<Datum>(&bytes, DEPTH).expect_err("refused");
         assert!(error.to_string().contains("arguments or the result of a call"), "{error}");
+    }
+
+    #[test]
+    fn what_is_for_no_call_is_one_value_without_proxies() {
+        let bytes = pack(&Datum::from(vec![Datum::from(-1), Datum::from(u64::MAX), Datum::Unit])).expect("written");
+        assert_eq!(unpack::<Datum>(&bytes).expect("read").to_string(), "[-1, 18446744073709551615, ()]");
+        for wrong in [&[][..], &bytes[..bytes.len() - 1], &[&bytes[..], &[0xc0]].concat(), &vec![0x91; 1_000_000]] {
+            assert_eq!(unpack::<Datum>(wrong).expect_err("refused").kind(), ErrorKind::TypeMismatch);
+        }
+        let reference = [&[0xd7, 1][..], &[0; 8]].concat();
+        assert_eq!(unpack::<Datum>(&reference).expect_err("refused").kind(), ErrorKind::Unserializable);
     }
 
     proptest! {

@@ -43,23 +43,113 @@ impl<T: Shareable> Clone for Value<T> {
     }
 }
 
-/// Words of one copy: whole cache lines' worth of alignment is kept for the second copy too.
+/// Words of one copy of a type: whole cache lines' worth of alignment is kept for the second copy too.
 pub(crate) const fn copy_words<T>() -> usize {
-    let align = if align_of::<T>() > 8 { align_of::<T>() } else { 8 };
-    let size = if size_of::<T>() == 0 { 1 } else { size_of::<T>() };
+    copy_words_of(size_of::<T>(), align_of::<T>())
+}
+
+/// The same of a type of this size and alignment.
+pub(crate) const fn copy_words_of(size: usize, align: usize) -> usize {
+    let align = if align > 8 { align } else { 8 };
+    let size = if size == 0 { 1 } else { size };
     size.next_multiple_of(align) / 8
 }
 
-impl<T: Shareable> Value<T> {
-    fn copy(&self, sequence: u32) -> &[AtomicU64] {
-        let words = self.payload.words(&self.hold);
-        let start = (sequence & 1) as usize * copy_words::<T>();
-        // `of` has checked that there are two copies.
-        &words[start..start + copy_words::<T>()]
+/// The two copies of a value.
+pub(super) struct Copies<'v> {
+    hold: &'v Hold,
+    words: &'v [AtomicU64],
+    /// Words of each. There are twice as many.
+    each: usize,
+}
+
+impl<'v> Copies<'v> {
+    /// The copies in a payload, which has enough words: whoever has made the proxy has checked that.
+    #[inline]
+    pub(super) fn of(hold: &'v Hold, payload: Payload<AtomicU64>, each: usize) -> Self {
+        Self { hold, words: payload.words(hold), each }
     }
 
-    fn sequence(&self) -> Result<&AtomicU32> {
-        slot_of(&self.hold).map(|slot| &slot.seq)
+    #[inline]
+    fn copy(&self, sequence: u32) -> &'v [AtomicU64] {
+        let start = (sequence & 1) as usize * self.each;
+        &self.words[start..start + self.each]
+    }
+
+    fn sequence(&self) -> Result<&'v AtomicU32> {
+        slot_of(self.hold).map(|slot| &slot.seq)
+    }
+
+    /// What `load` makes of the copy that is read. It may be called more than once; the last time counts.
+    #[inline]
+    pub(super) fn get<R>(&self, mut load: impl FnMut(&[AtomicU64]) -> R) -> Result<R> {
+        let sequence = self.sequence()?;
+        loop {
+            // Acquire: pairs with the flip in `change`.
+            let before = sequence.load(Ordering::Acquire);
+            let value = load(self.copy(before));
+            // Pairs with the fence in `change`: a read of the next but one writer's bytes makes its predecessor's flip visible.
+            fence(Ordering::Acquire);
+            if sequence.load(Ordering::Relaxed) == before {
+                return Ok(value);
+            }
+        }
+    }
+
+    pub(super) fn change<T>(
+        &self,
+        timeout: Option<Duration>,
+        load: impl FnOnce(&[AtomicU64]) -> T,
+        change: impl FnOnce(T) -> T,
+        store: impl FnOnce(&[AtomicU64], &T),
+    ) -> Result<()> {
+        let lock = ObjectLock::of(self.hold)?;
+        // Whoever dies, the value is whole.
+        lock.exclude_writers(timeout, false)?;
+        let unlock = Unlock(&lock);
+        if lock.is_sealed() {
+            return Err(is_sealed(self.hold));
+        }
+        let sequence = lock.sequence();
+        // Relaxed: the lock orders writers.
+        let now = sequence.load(Ordering::Relaxed);
+        let next = change(load(self.copy(now)));
+        if !lock.is_mine() {
+            return Err(Error::new(ErrorKind::Forked, "the lock is the parent's of this process")
+                .help("do not fork while a value is being changed"));
+        }
+        // Pairs with the fence in `get`: whoever reads one of the bytes below also sees the flip before.
+        fence(Ordering::Release);
+        store(self.copy(now.wrapping_add(1)), &next);
+        // Release: whoever sees the new number sees the new copy.
+        sequence.store(now.wrapping_add(1), Ordering::Release);
+        drop(unlock);
+        Ok(())
+    }
+
+    /// The first bytes of the copy that is read, in place, if nobody can change them.
+    #[expect(unsafe_code, reason = "a sealed payload is immutable")]
+    pub(super) fn sealed(&self, size: usize) -> Result<&'v [u8]> {
+        if !ObjectLock::of(self.hold)?.is_sealed() {
+            return Err(not_sealed(self.hold));
+        }
+        let copy = (self.sequence()?.load(Ordering::Acquire) & 1) as usize;
+        let values: Payload<u8> = Payload::of(self.hold)?;
+        // SAFETY: sealed, so nobody writes for as long as it is held.
+        let bytes = unsafe { values.slice() };
+        let start = copy * self.each * 8;
+        bytes.get(start..start + size).ok_or_else(|| self.damaged())
+    }
+
+    fn damaged(&self) -> Error {
+        Error::new(ErrorKind::Damaged, format!("object {} is too small or badly aligned", self.hold.id()))
+    }
+}
+
+impl<T: Shareable> Value<T> {
+    #[inline]
+    fn copies(&self) -> Copies<'_> {
+        Copies::of(&self.hold, self.payload, copy_words::<T>())
     }
 
     /// A copy of the value. Never torn, and never waits for a writer, also a stopped one.
@@ -67,17 +157,7 @@ impl<T: Shareable> Value<T> {
     /// # Errors
     /// `Damaged` if the region says something impossible.
     pub fn get(&self) -> Result<T> {
-        let sequence = self.sequence()?;
-        loop {
-            // Acquire: pairs with the flip in `write`.
-            let before = sequence.load(Ordering::Acquire);
-            let value = load(self.copy(before));
-            // Pairs with the fence in `write`: a read of the next but one writer's bytes makes its predecessor's flip visible.
-            fence(Ordering::Acquire);
-            if sequence.load(Ordering::Relaxed) == before {
-                return Ok(value);
-            }
-        }
+        self.copies().get(load)
     }
 
     /// Replaces the value.
@@ -114,28 +194,7 @@ impl<T: Shareable> Value<T> {
     }
 
     fn change(&self, timeout: Option<Duration>, change: impl FnOnce(T) -> T) -> Result<()> {
-        let lock = ObjectLock::of(&self.hold)?;
-        // Whoever dies, the value is whole.
-        lock.exclude_writers(timeout, false)?;
-        let unlock = Unlock(&lock);
-        if lock.is_sealed() {
-            return Err(is_sealed(&self.hold));
-        }
-        let sequence = lock.sequence();
-        // Relaxed: the lock orders writers.
-        let now = sequence.load(Ordering::Relaxed);
-        let next = change(load(self.copy(now)));
-        if !lock.is_mine() {
-            return Err(Error::new(ErrorKind::Forked, "the lock is the parent's of this process")
-                .help("do not fork while a value is being changed"));
-        }
-        // Pairs with the fence in `get`: whoever reads one of the bytes below also sees the flip before.
-        fence(Ordering::Release);
-        store(self.copy(now.wrapping_add(1)), &next);
-        // Release: whoever sees the new number sees the new copy.
-        sequence.store(now.wrapping_add(1), Ordering::Release);
-        drop(unlock);
-        Ok(())
+        self.copies().change(timeout, load, change, store)
     }
 
     /// Makes the value immutable for ever, in all processes.
@@ -151,19 +210,10 @@ impl<T: Shareable> Value<T> {
     ///
     /// # Errors
     /// `NotSealed` if others may change it.
-    #[expect(unsafe_code, reason = "a sealed payload is immutable")]
     pub fn sealed(&self) -> Result<&T> {
-        if !ObjectLock::of(&self.hold)?.is_sealed() {
-            return Err(not_sealed(&self.hold));
-        }
-        let copy = (self.sequence()?.load(Ordering::Acquire) & 1) as usize;
-        let values: Payload<u8> = Payload::of(&self.hold)?;
-        // SAFETY: sealed, so nobody writes for as long as it is held.
-        let bytes = unsafe { values.slice() };
-        let start = copy * copy_words::<T>() * 8;
-        bytes.get(start..start + size_of::<T>()).and_then(|bytes| bytemuck::try_from_bytes(bytes).ok()).ok_or_else(
-            || Error::new(ErrorKind::Damaged, format!("object {} is too small or badly aligned", self.hold.id())),
-        )
+        let copies = self.copies();
+        let bytes = copies.sealed(size_of::<T>())?;
+        bytemuck::try_from_bytes(bytes).map_err(|_| copies.damaged())
     }
 }
 

@@ -1,5 +1,6 @@
 //! A broker is killed at every step of what it does, and another one takes over.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
@@ -303,7 +304,10 @@ impl Scene {
         let mut fixture = Fixture::new(backing);
         // From now on nobody but the worker calls.
         fixture.served.restart();
-        let worker = Actor::start("work", &[&fixture.served.name]);
+        // What it calls comes over the socket, so that the broker's thread begins with it where it was stopped.
+        let mut command = Command::new("/proc/self/exe");
+        command.env("SHAREHOLD_CALL_RING", "off");
+        let worker = Actor::start_by(command, "work", &[&fixture.served.name]);
         assert_eq!(worker.hear(), "ready");
         eventually("the session is back", || fixture.manager.stats().is_ok());
         let view = View::of(&fixture.served.name);

@@ -3,5 +3,7 @@
 
 #[path = "../../common/cores.rs"]
 pub mod cores;
+#[path = "../../common/words.rs"]
+pub mod words;
 #[path = "../../common/echo.rs"]
 pub mod echo;

@@ -6,6 +6,7 @@
 use crate::explorer::{Model, Move};
 use crate::mutation::Mutation;
 use crate::slab_broker as broker;
+use crate::world::State;
 
 pub(crate) const SLOTS: usize = 2;
 /// Numbers of sessions: of the owner and its successor, of the other, of the broker.
@@ -20,15 +21,6 @@ pub(crate) const DESK: usize = 3;
 pub(crate) const NOBODY: u8 = u8::MAX;
 /// In a lane: its session takes what came back to it.
 pub(crate) const WALKING: u8 = u8::MAX;
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) enum State {
-    #[default]
-    Free,
-    Granted(u8),
-    Live,
-    Dead(u8),
-}
 
 /// Of the epoch only this is kept: 1 is the present one, every other that somebody remembers is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -2,8 +2,9 @@
 
 use crate::mutation::Mutation;
 use crate::slab::{
-    Actor, BROKER, DESK, Id, NOBODY, OTHER, OWNER, Point, Refs, SESSIONS, SLOTS, Slot, State, Turn, WALKING, World,
+    Actor, BROKER, DESK, Id, NOBODY, OTHER, OWNER, Point, Refs, SESSIONS, SLOTS, Slot, Turn, WALKING, World,
 };
+use crate::world::State;
 
 /// What the broker keeps in its own memory, and loses with its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::cores::{affinity, pin, set_affinity};
 use common::echo::{self, Echo, ROLE, SCALE, Sizes};
+use common::magnifier::{Magnifier, MagnifierProxy};
 use common::report::{Aim, Report, configured, repeat};
 use common::words::Pinger;
 use criterion::{Criterion, SamplingMode};
@@ -20,19 +21,14 @@ const MEGABYTE: usize = 1 << 20;
 const BIG: Sizes = Sizes { request: MEGABYTE, reply: MEGABYTE };
 const FEW: usize = 1000;
 
-#[derive(Debug)]
-pub struct Magnifier {
-    factor: f64,
-}
+/// Gets bytes and gives bytes.
+#[derive(Debug, Default)]
+pub struct Inverter;
 
 #[sharehold::class]
-impl Magnifier {
-    pub fn new(factor: f64) -> Self {
-        Self { factor }
-    }
-
-    pub fn scale(&self, x: f64) -> f64 {
-        self.factor * x
+impl Inverter {
+    pub fn new() -> Self {
+        Self
     }
 
     /// Reads an array and answers with another one, both in place.
@@ -185,8 +181,8 @@ fn create(report: &Report, criterion: &mut Criterion) {
 fn megabyte(report: &Report, criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("1 MB there and back");
     group.sample_size(20).sampling_mode(SamplingMode::Flat);
-    let manager = start();
-    let lens = MagnifierProxy::new(&manager, 2.0).expect("created");
+    let manager = Manager::builder().class::<Inverter>().start().expect("a broker");
+    let inverter = InverterProxy::new(&manager).expect("created");
     let broker = manager.child_pid().expect("our broker");
     let bare = Echo::start(BIG, false);
     let all = affinity(None);
@@ -206,7 +202,7 @@ fn megabyte(report: &Report, criterion: &mut Criterion) {
         |runs| repeat(runs, || bare.ask()),
         |runs| {
             repeat(runs, || {
-                let back = lens.same(built.clone()).expect("called");
+                let back = inverter.same(built.clone()).expect("called");
                 black_box(back.sealed().expect("sealed")[MEGABYTE - 1]);
             })
         },
@@ -219,7 +215,7 @@ fn megabyte(report: &Report, criterion: &mut Criterion) {
             });
             let bytes = bytes.expect("room");
             bytes.seal().expect("whole");
-            let inverted = lens.invert(&bytes).expect("called");
+            let inverted = inverter.invert(&bytes).expect("called");
             black_box(inverted.sealed().expect("sealed")[MEGABYTE - 1]);
         })
     };
@@ -241,7 +237,7 @@ fn megabyte(report: &Report, criterion: &mut Criterion) {
         "one core: Vec<u8> there and back against the bytes through the socket",
         Aim::None,
         |runs| repeat(runs, || bare.ask()),
-        |runs| repeat(runs, || drop(black_box(lens.invert_bytes(bytes.clone()).expect("called")))),
+        |runs| repeat(runs, || drop(black_box(inverter.invert_bytes(bytes.clone()).expect("called")))),
     );
     set_affinity(None, &all);
     group.finish();

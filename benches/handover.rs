@@ -2,30 +2,18 @@
 //!
 //! As in `core.rs`, a floor and what stands on it run alternately. Results and what they mean: `docs/benchmarks.md`.
 #![allow(missing_docs, clippy::expect_used, reason = "a benchmark that can't go on fails")]
-#![expect(unsafe_code, reason = "maps two words for the floors")]
 
 mod common;
 
-use std::fs::File;
 use std::hint::{black_box, spin_loop};
-use std::os::fd::AsFd;
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::cores::{affinity, pin, set_affinity};
-use common::echo::{ROLE, start};
+use common::echo::{self, ROLE, start};
 use common::report::{Aim, Report, configured, repeat};
+use common::words::{Pinger, pause};
 use criterion::Criterion;
-use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::thread::futex;
 use sharehold::{Array, Channel, Manager, Receiver, Sender};
-
-const PAGE: u64 = 4096;
-/// Words that two processes write lie apart.
-const APART: usize = 128;
-/// Ends the floor's other process.
-const END: u32 = u32::MAX;
 
 fn main() {
     if let Ok(role) = std::env::var(ROLE) {
@@ -60,7 +48,6 @@ impl Waiting {
 
 fn perform(role: &[&str]) {
     match role {
-        ["words", waiting] => Words::of_stdin().answer(Waiting::of(waiting)),
         ["channels", broker, waiting] => {
             let manager = Manager::connect(broker).expect("connected");
             let there: Channel<Array<u8>> = manager.lookup("there").expect("published");
@@ -72,94 +59,7 @@ fn perform(role: &[&str]) {
                 }
             }
         }
-        _ => std::process::exit(2),
-    }
-}
-
-/// Two words that two processes share.
-struct Words {
-    mapping: MmapRaw,
-}
-
-impl Words {
-    fn of(file: &File) -> Self {
-        Self { mapping: MmapOptions::new().len(PAGE as usize).map_raw(file).expect("mapped") }
-    }
-
-    /// Of the file that stands where the standard input would.
-    fn of_stdin() -> Self {
-        Self::of(&File::from(std::io::stdin().as_fd().try_clone_to_owned().expect("a file")))
-    }
-
-    fn word(&self, number: usize) -> &AtomicU32 {
-        // SAFETY: inside the mapping, which lives as long as `self`.
-        let word = unsafe { self.mapping.as_mut_ptr().add(number * APART) };
-        // SAFETY: aligned, and nobody uses it otherwise than as an atomic.
-        unsafe { &*word.cast::<AtomicU32>() }
-    }
-
-    fn set(&self, number: usize, to: u32, waiting: Waiting) {
-        self.word(number).store(to, Ordering::Release);
-        if waiting == Waiting::Asleep {
-            futex::wake(self.word(number), futex::Flags::empty(), 1).expect("woken");
-        }
-    }
-
-    /// Waits until a word is not what it was.
-    fn wait(&self, number: usize, was: u32, waiting: Waiting) -> u32 {
-        loop {
-            let now = self.word(number).load(Ordering::Acquire);
-            if now != was {
-                return now;
-            }
-            match waiting {
-                Waiting::Polled => spin_loop(),
-                // An error means that it has changed.
-                Waiting::Asleep => drop(futex::wait(self.word(number), futex::Flags::empty(), was, None)),
-            }
-        }
-    }
-
-    fn answer(&self, waiting: Waiting) {
-        let mut was = 0;
-        while was != END {
-            was = self.wait(0, was, waiting);
-            self.set(1, was, waiting);
-        }
-    }
-}
-
-/// A process that answers with the word that it is given.
-struct Bare {
-    words: Words,
-    child: Child,
-    waiting: Waiting,
-    turn: u32,
-}
-
-impl Bare {
-    fn start(waiting: Waiting) -> Self {
-        let file = File::from(memfd_create("floor", MemfdFlags::CLOEXEC).expect("memory"));
-        ftruncate(&file, PAGE).expect("memory");
-        let words = Words::of(&file);
-        let child = start(&format!("words\n{}", waiting.name()), Stdio::from(file));
-        let mut bare = Self { words, child, waiting, turn: 0 };
-        bare.ask();
-        bare
-    }
-
-    fn ask(&mut self) {
-        let was = self.turn;
-        self.turn = if was + 1 == END { 1 } else { was + 1 };
-        self.words.set(0, self.turn, self.waiting);
-        self.words.wait(1, was, self.waiting);
-    }
-}
-
-impl Drop for Bare {
-    fn drop(&mut self) {
-        self.words.set(0, END, self.waiting);
-        let _ = self.child.wait();
+        _ => echo::perform(role),
     }
 }
 
@@ -221,12 +121,12 @@ impl Drop for Partner {
 fn hand_over(report: &Report, criterion: &mut Criterion, waiting: Waiting) {
     let mut group = criterion.benchmark_group(format!("hand over, {}", waiting.name()));
     let manager = Manager::start().expect("a broker");
-    let mut bare = Bare::start(waiting);
+    let bare = Pinger::start(waiting == Waiting::Asleep);
     let partner = Partner::start(&manager, waiting);
     let all = affinity(None);
     let core = usize::from(waiting == Waiting::Polled);
     pin(None, 0);
-    pin(Some(bare.child.id()), core);
+    pin(Some(bare.pid()), core);
     pin(Some(partner.child.id()), core);
     let (place, aim) = match waiting {
         Waiting::Polled => ("two cores, polled", Aim::Ratio(2.0)),
@@ -236,17 +136,30 @@ fn hand_over(report: &Report, criterion: &mut Criterion, waiting: Waiting) {
         let array = manager.array(&vec![7_u8; bytes]).expect("room");
         array.seal().expect("whole");
         let mut array = Some(array);
+        let mut hand_over = || {
+            let back = partner.hand_over(array.take().expect("here"));
+            black_box(back.sealed().expect("sealed")[0]);
+            array = Some(back);
+        };
+        bare.pause(true);
+        // Both partners have the same core, and one that looks all the time is in the other's way.
+        let floor = |runs| {
+            pause(&partner.child, true);
+            bare.pause(false);
+            bare.ask();
+            let took = repeat(runs, || bare.ask());
+            bare.pause(true);
+            pause(&partner.child, false);
+            took
+        };
         report.beside(
             &mut group,
             &format!("{place}: an array of {size} there and back against a word"),
             aim,
-            |runs| repeat(runs, || bare.ask()),
+            floor,
             |runs| {
-                repeat(runs, || {
-                    let back = partner.hand_over(array.take().expect("here"));
-                    black_box(back.sealed().expect("sealed")[0]);
-                    array = Some(back);
-                })
+                hand_over();
+                repeat(runs, &mut hand_over)
             },
         );
     }

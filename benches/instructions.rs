@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use common::echo::ROLE;
+use common::magnifier::{Magnifier, MagnifierProxy};
 use serde_json::{Value as Json, json};
 use sharehold::{Archive, Array, Channel, List, Manager, Proxy, Ticket, TicketOptions, Value};
 
@@ -188,22 +189,6 @@ fn count(broker: &str) {
                 counted_loop(times, &mut work);
             }
         }
-    }
-}
-
-#[derive(Debug)]
-pub struct Magnifier {
-    factor: f64,
-}
-
-#[sharehold::class]
-impl Magnifier {
-    pub fn new(factor: f64) -> Self {
-        Self { factor }
-    }
-
-    pub fn scale(&self, x: f64) -> f64 {
-        self.factor * x
     }
 }
 

@@ -11,5 +11,6 @@
 pub mod cores;
 pub mod echo;
 pub mod fork;
+pub mod magnifier;
 pub mod report;
 pub mod words;

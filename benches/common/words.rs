@@ -71,6 +71,12 @@ pub fn answer(sleeps: bool) {
     }
 }
 
+/// Stops a process, or lets it go on: one that looks all the time is in the way of what is measured next.
+pub fn pause(child: &Child, is_paused: bool) {
+    let signal = if is_paused { Signal::STOP } else { Signal::CONT };
+    kill_process(Pid::from_child(child), signal).expect("it lives");
+}
+
 /// A process that answers.
 pub struct Pinger {
     child: Child,
@@ -93,10 +99,9 @@ impl Pinger {
         self.child.id()
     }
 
-    /// Stops the process, or lets it go on: one that looks all the time is in the way of what is measured next.
+    /// As [`pause`].
     pub fn pause(&self, is_paused: bool) {
-        let signal = if is_paused { Signal::STOP } else { Signal::CONT };
-        kill_process(Pid::from_child(&self.child), signal).expect("it lives");
+        pause(&self.child, is_paused);
     }
 
     pub fn ask(&self) {

@@ -3,7 +3,9 @@
 
 #[path = "../../common/cores.rs"]
 pub mod cores;
-#[path = "../../common/words.rs"]
-pub mod words;
 #[path = "../../common/echo.rs"]
 pub mod echo;
+#[path = "../../common/magnifier.rs"]
+pub mod magnifier;
+#[path = "../../common/words.rs"]
+pub mod words;

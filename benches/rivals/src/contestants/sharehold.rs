@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use sharehold::{Array, Channel, Manager, Proxy, Receiver, Ticket, TicketOptions, Value};
 
+use crate::common::magnifier::{Magnifier, MagnifierProxy};
 use crate::contestant::{Contestant, FACTOR, Prepared, Role, X, check, repeat};
 use crate::contestants::floors::name;
 use crate::dice::Dice;
@@ -34,22 +35,6 @@ pub const ALONE: Contestant = Contestant {
     },
     memory: None,
 };
-
-#[derive(Debug)]
-pub struct Magnifier {
-    factor: f64,
-}
-
-#[sharehold::class]
-impl Magnifier {
-    pub fn new(factor: f64) -> Self {
-        Self { factor }
-    }
-
-    pub fn scale(&self, x: f64) -> f64 {
-        self.factor * x
-    }
-}
 
 /// The most uses that a ticket can have.
 const MANY_USES: u32 = (1 << 24) - 1;

@@ -11,7 +11,7 @@ use crate::buffer::Foreign;
 use crate::element::Element;
 use crate::fault::{Outcome, duration};
 use crate::proxy::{Proxy, scope, wrap};
-use crate::{datum, value};
+use crate::{channel, datum, value};
 
 /// How long one that waits for a name does not look for signals.
 const SLICE: Duration = Duration::from_millis(100);
@@ -167,6 +167,14 @@ impl Session {
         };
         let array = py.detach(create)?;
         proxy_of(py, array.into())
+    }
+
+    fn channel<'py>(&self, py: Python<'py>, capacity: usize, single: bool) -> Outcome<Bound<'py, PyAny>> {
+        let channel = py.detach(|| match single {
+            true => self.manager.single_channel(capacity),
+            false => self.manager.channel(capacity),
+        })?;
+        Ok(channel::of(py, channel)?)
     }
 
     /// Elements with the bytes of `source`, which the kernel keeps from being changed.

@@ -6,7 +6,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyTuple};
 use sharehold::{CallScope, Datum, Kind, Object, Proxy as _, TicketOptions};
 
-use crate::datum;
+use crate::{channel, datum};
 use crate::fault::{Outcome, duration};
 use crate::manager::Session;
 use crate::value::Value;
@@ -25,6 +25,9 @@ pub(crate) fn wrap(py: Python<'_>, object: Object) -> PyResult<Bound<'_, PyAny>>
     if kind == Kind::Value {
         let value = Value::of(&object)?;
         return Ok(Bound::new(py, PyClassInitializer::from(Proxy { object }).add_subclass(value))?.into_any());
+    }
+    if kind == Kind::Channel {
+        return channel::open(py, object);
     }
     let proxy = Bound::new(py, Proxy { object })?;
     match kind {

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use sharehold::{Manager, Object};
+use sharehold::{Manager, Object, Proxy as _};
 
 use crate::fault::{Fault, Outcome, duration, patiently};
 use crate::proxy::Proxy;
@@ -55,7 +55,7 @@ macro_rules! numbers {
             match name {
                 $(stringify!($type) => {
                     let number: $type = number.extract()?;
-                    Ok(object_of(py.detach(|| manager.value(number))?)?)
+                    Ok(py.detach(|| manager.value(number))?.untyped())
                 })*
                 other => Err(PyTypeError::new_err(format!("'{other}' is no type of numbers")).into()),
             }
@@ -74,13 +74,6 @@ numbers! {
     I64 i64 i64::checked_add;
     F32 f32 |a, b| Some(a + b);
     F64 f64 |a, b| Some(a + b);
-}
-
-fn object_of<T: sharehold::Shareable>(value: sharehold::Value<T>) -> Outcome<Object> {
-    match sharehold::Datum::from(value) {
-        sharehold::Datum::Proxy(object) => Ok(object),
-        other => Err(PyTypeError::new_err(format!("{other} is no proxy")).into()),
-    }
 }
 
 impl Value {

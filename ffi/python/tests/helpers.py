@@ -1,6 +1,7 @@
 """Functions and classes that other processes import."""
 
 import os
+import signal
 import threading
 
 import numpy
@@ -173,3 +174,34 @@ def receive_and_say(pipe):
     while True:
         kept.append(pipe.recv())
         pipe.send(type(kept[-1]).__name__)
+
+
+def double_all(there, back):
+    with back.sender() as sender:
+        for array in there.receiver():
+            view = numpy.asarray(array)
+            view *= 2
+            sender.send(array, timeout=30)
+
+
+def send_and_wait(pipe, channel):
+    with channel.sender() as sender:
+        sender.send(sharehold_value(channel, 5))
+        pipe.send("sent")
+        pipe.recv()
+
+
+def sharehold_value(proxy, number):
+    """A value beside another object, in a process that has nothing but its proxy."""
+    with sharehold.Manager.connect(proxy.ticket().rpartition("/")[0]) as manager:
+        return manager.value(number)
+
+
+def receive_and_tell(pipe, channel):
+    with channel.receiver() as receiver:
+        try:
+            pipe.send("waits")
+            receiver.receive()
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            pipe.send("KeyboardInterrupt")

@@ -19,17 +19,20 @@ from ._hosted import Dict, Hosted, List, Namespace, timeout
 from ._manager import Manager
 from ._pickle import pickling, redeem
 from ._served import caller, current, host, is_cancelled, shared
-from ._sharehold import Proxy, Value, __version__, brokers
+from ._sharehold import Channel, Proxy, Receiver, Sender, Value, __version__, brokers
 from ._types import struct
 
 __all__ = [
     "Array",
+    "Channel",
     "Dict",
     "Hosted",
     "List",
     "Manager",
     "Namespace",
     "Proxy",
+    "Receiver",
+    "Sender",
     "Value",
     "brokers",
     "caller",

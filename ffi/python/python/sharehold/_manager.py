@@ -12,7 +12,7 @@ from multiprocessing import spawn
 from . import _pickle, _types
 from ._array import Array
 from ._hosted import is_python, left, signatures
-from ._sharehold import Session
+from ._sharehold import Channel, Session
 
 
 class Manager:
@@ -213,6 +213,10 @@ class Manager:
         """Shares a copy that the kernel keeps from being changed by anybody, also by a process that writes what is not its own. It costs a descriptor in the broker."""
         element, inner, _, source = self._elements(data, dtype)
         return self._array(self._session.freeze(_types.shaped(element, inner), source), element, inner)
+
+    def channel(self, capacity: int, *, single: bool = False) -> Channel:
+        """A queue by which processes hand objects over, with room for so many (rounded up to a power of two), and any number of senders and receivers; `single`: for one of each at a time, which is a little faster."""
+        return self._session.channel(capacity, single)
 
     @staticmethod
     def _array(proxy, element, inner) -> Array:

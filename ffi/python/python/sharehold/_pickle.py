@@ -109,5 +109,6 @@ def outside(value):
         _calls.outgoing = before
 
 
-# A class in Rust, which can't say it by itself.
+# Classes in Rust, which can't say it by themselves.
 copyreg.pickle(_sharehold.Value, reduce)
+copyreg.pickle(_sharehold.Channel, reduce)

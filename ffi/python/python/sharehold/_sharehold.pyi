@@ -14,7 +14,7 @@ class Proxy:
         """The object's identity, the same in every process."""
     @property
     def kind(self) -> str:
-        """What it is: "value", "array", "archive", "hosted" or "frozen"."""
+        """What it is: "value", "array", "archive", "hosted", "frozen" or "channel"."""
     @property
     def type_name(self) -> str:
         """The name of its type, of its elements' type, or of its class."""
@@ -87,6 +87,57 @@ class Guard:
     ) -> None: ...
 
 @final
+class Channel(Proxy):
+    """A queue in shared memory, by which processes hand objects over without a copy and without the broker.
+
+    What is in it belongs to it until it is received, whatever becomes of the sender. It is an object like any other: it can be published, pickled, and sent through another channel.
+    """
+
+    @property
+    def capacity(self) -> int:
+        """How many objects it has room for."""
+    def __len__(self) -> int:
+        """How many objects are in it, while others may be sending and receiving."""
+    def __bool__(self) -> bool: ...
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+    def close(self) -> None:
+        """Closes it for good: nothing is sent any more, and what is in it is received until it is empty. All who wait are woken."""
+    def sender(self) -> Sender:
+        """An end to send with. Receivers are told when all senders are gone: close it, or use it in `with`."""
+    def receiver(self) -> Receiver:
+        """An end to receive with."""
+
+@final
+class Sender:
+    """The end of a channel that sends. A child that was forked opens one of its own."""
+
+    def send(self, proxy: Proxy, /, timeout: float | None = None) -> None:
+        """Puts an object into the channel. Waits so many seconds for room, or without limit: `Timeout`. `Disconnected` if there were receivers and all are gone, or the channel was closed."""
+    def close(self) -> None:
+        """Lets go of this end."""
+    def __enter__(self) -> Sender: ...
+    def __exit__(
+        self, kind: type[BaseException] | None = None, error: BaseException | None = None, traceback: TracebackType | None = None
+    ) -> None: ...
+
+@final
+class Receiver:
+    """The end of a channel that receives. Iterating gives all that comes, until all senders are gone or the channel was closed. A child that was forked opens one of its own."""
+
+    def receive(self, timeout: float | None = None) -> Any:
+        """The oldest object in the channel. Waits so many seconds for one, or without limit: `Timeout`. `Disconnected` if the channel is empty and there is nobody any more who sends."""
+    def close(self) -> None:
+        """Lets go of this end."""
+    def __iter__(self) -> Receiver: ...
+    def __next__(self) -> Any: ...
+    def __enter__(self) -> Receiver: ...
+    def __exit__(
+        self, kind: type[BaseException] | None = None, error: BaseException | None = None, traceback: TracebackType | None = None
+    ) -> None: ...
+
+@final
 class Session:
     @staticmethod
     def start(name: str | None, sizes: dict[str, Any], command: list[str]) -> Session: ...
@@ -103,6 +154,7 @@ class Session:
     def shutdown(self) -> None: ...
     def value(self, kind: str, number: float) -> Value: ...
     def array(self, description: Any, len: int, source: Any = None) -> Proxy: ...
+    def channel(self, capacity: int, single: bool) -> Channel: ...
     def freeze(self, description: Any, source: Any) -> Proxy: ...
     def create(self, class_: str, data: bytes, proxies: Sequence[Proxy], timeout: float | None) -> Any: ...
     def create_plain(self, class_: str, arguments: tuple[Any, ...], timeout: float | None) -> Any: ...

@@ -335,6 +335,23 @@ fn a_type_that_differs_between_processes_is_refused_with_both_named() {
 }
 
 #[test]
+fn each_ticket_ends_at_its_time_whichever_the_broker_was_told_of() {
+    let manager = Manager::start().expect("started");
+    // The broker is told of a deadline only if it comes before all others.
+    let lives = [80, 20, 60, 3_600_000, 5, 40, 100, 30];
+    for life in lives {
+        let options = TicketOptions { uses: 1, deadline: Some(Duration::from_millis(life)) };
+        manager.value(life).expect("created").ticket_with(options).expect("issued");
+    }
+    eventually("all but one have ended", || manager.number_of_objects().expect("count") == 1);
+    let left = manager.tickets().expect("told");
+    assert!(left[0].expires_in.is_some_and(|left| left > Duration::from_secs(3000)), "{left:?}");
+    let options = TicketOptions { uses: 1, deadline: Some(Duration::from_millis(1)) };
+    manager.value(1).expect("created").ticket_with(options).expect("issued");
+    eventually("one that came later has too", || manager.number_of_objects().expect("count") == 1);
+}
+
+#[test]
 fn spent_expired_forged_foreign_and_malformed_tickets_are_told_apart() {
     let manager = Manager::start().expect("started");
     let value = manager.value(1_u64).expect("created");

@@ -185,7 +185,7 @@ impl Server {
         let moving = sweep(&self.host, index, is_gone);
         let audited = self.audit(&moving);
         // It may have died before it could tell of a ticket's deadline.
-        self.note_deadlines();
+        self.look_at_tickets(0);
         tracing::debug!(session = index.0, pid = attached.pid, why, ?audited, took = ?started.elapsed(), "a session has ended");
         self.end_children(index);
         let Some(attached) = self.outlives(index, attached, why == LEFT) else {

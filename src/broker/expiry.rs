@@ -6,36 +6,45 @@ use super::server::Server;
 use crate::object::transit::Written;
 use crate::region::SessionIndex;
 use crate::sys::clock;
+use crate::table::alarm::{Alarm, NEVER};
 use crate::table::tickets;
 
+/// The least between two looks at all tickets, so that nobody's deadlines keep the broker busy.
+const REST: u64 = 10_000_000;
+
 impl Server {
-    /// Notes when a ticket expires. Many more times than there can be tickets are not kept: those of the tickets that there are, are.
-    pub(super) fn note_deadline(&mut self, at: u64) {
-        self.deadlines.insert(at);
-        if self.deadlines.len() > 2 * self.region.capacities().tickets as usize {
-            self.deadlines.clear();
-            self.note_deadlines();
+    /// Looks at the tickets at this time of the boot clock, if not before.
+    pub(super) fn look_at_tickets(&mut self, at: u64) {
+        let at = at.max(self.looked + REST);
+        if at < self.alarm {
+            self.alarm = at;
+            Alarm::new(&self.region.header().alarm).set(at);
         }
     }
 
+    /// Ends the tickets whose time is over. Their issuers tell of a deadline only if the next look comes too late for it, so each look sees when the next one is due.
     pub(super) fn expire_tickets(&mut self) {
-        if self.deadlines.first().is_none_or(|first| *first >= clock::boot_nanos()) {
+        let now = clock::boot_nanos();
+        if self.alarm > now {
             return;
         }
-        let now = clock::boot_nanos();
-        self.deadlines.retain(|at| *at >= now);
-        let expired: Vec<_> =
-            tickets::live(&self.region).filter(|ticket| ticket.deadline != 0 && ticket.deadline < now).collect();
+        (self.alarm, self.looked) = (NEVER, now);
+        Alarm::new(&self.region.header().alarm).begin_look();
+        let (mut expired, mut next) = (Vec::new(), NEVER);
+        for ticket in tickets::live(&self.region).filter(|ticket| ticket.deadline != 0) {
+            if ticket.deadline < now {
+                expired.push(ticket);
+            } else {
+                next = next.min(ticket.deadline.saturating_add(1));
+            }
+        }
         for ticket in expired {
             let cancelled =
                 self.session.with_lane(|lane| tickets::cancel(&self.region, SessionIndex::BROKER, lane, &ticket));
             tracing::debug!(object = %ticket.object, cancelled, "a ticket has expired");
         }
+        self.look_at_tickets(next);
         self.host.take_back();
-    }
-
-    pub(super) fn note_deadlines(&mut self) {
-        self.deadlines.extend(tickets::live(&self.region).map(|ticket| ticket.deadline).filter(|at| *at != 0));
     }
 
     pub(super) fn expire_replies(&mut self) {

@@ -35,6 +35,7 @@ use crate::sys::claim::Claim;
 use crate::sys::memory::Memory;
 use crate::sys::poller::{Poller, Ready};
 use crate::sys::{clock, place, process, socket};
+use crate::table::alarm::NEVER;
 use crate::table::sessions;
 use crate::table::tickets::LiveTicket;
 
@@ -97,8 +98,10 @@ pub(super) struct Server {
     pub(super) constants: Constants,
     /// What was found to be damaged.
     pub(super) findings: Vec<String>,
-    /// Times of the boot clock at which tickets expire.
-    pub(super) deadlines: BTreeSet<u64>,
+    /// When the tickets are looked at, as [`Alarm`](crate::table::alarm::Alarm) has it for all.
+    pub(super) alarm: u64,
+    /// When they were looked at.
+    pub(super) looked: u64,
     /// References in replies of a dead broker, and when they are given up.
     pub(super) replies: Option<(Instant, Vec<LiveTicket>)>,
     /// Slots to be audited again: a reference was being moved when they were looked at.
@@ -153,7 +156,8 @@ impl Server {
             line: Line::default(),
             constants,
             findings: Vec::new(),
-            deadlines: BTreeSet::new(),
+            alarm: NEVER,
+            looked: 0,
             replies: None,
             due: BTreeSet::new(),
             due_at: None,
@@ -183,7 +187,7 @@ impl Server {
             self.sessions.insert(index, attached);
         }
         self.look_again(&busy);
-        self.note_deadlines();
+        self.look_at_tickets(0);
         self.seek_files();
         self.replies = (!replies.is_empty()).then(|| (Instant::now() + REPLY_PATIENCE, replies));
         self.region.header().broker_state.store(BrokerState::Serving as u32, Ordering::Release);
@@ -243,7 +247,8 @@ impl Server {
     fn until_next_deadline(&self) -> Option<Duration> {
         let waiting = self.waiting.iter().filter_map(|waiting| waiting.until).min();
         let waiting = waiting.map(|until| until.saturating_duration_since(Instant::now()));
-        let ticket = self.deadlines.first().map(|at| Duration::from_nanos(at.saturating_sub(clock::boot_nanos()) + 1));
+        let ticket =
+            (self.alarm != NEVER).then(|| Duration::from_nanos(self.alarm.saturating_sub(clock::boot_nanos())));
         let door = self.door.next().into_iter();
         let others = door.chain(self.due_at.map(|(at, _)| at)).chain(self.lost_at());
         let fixed = self.expecting.iter().map(|expecting| expecting.until);
@@ -335,7 +340,7 @@ impl Server {
             }
             (Request::Deadline, Some(_)) => {
                 match message::fixed::<At>(asked.body()) {
-                    Ok(at) => self.note_deadline(at.boot_nanos),
+                    Ok(at) => self.look_at_tickets(at.boot_nanos),
                     Err(error) => self.close(key, Some(error.message())),
                 }
                 return;
@@ -437,7 +442,7 @@ impl Server {
                     // The method may have given up.
                     let _ = answer.send(self.perform(request, &body, std::process::id()));
                 }
-                Errand::Deadline(at) => self.note_deadline(at),
+                Errand::Deadline(at) => self.look_at_tickets(at),
             }
         }
         self.host.take_back();

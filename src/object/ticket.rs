@@ -16,6 +16,7 @@ use crate::region::{ObjectId, Region};
 use crate::session::Hold;
 use crate::sync::atomic::Ordering;
 use crate::sys::clock;
+use crate::table::alarm::Alarm;
 use crate::table::tickets::{MOST_USES, Terms, TicketPlace};
 
 /// How often a ticket can be redeemed, and until when. Default: once, at any time.
@@ -77,6 +78,7 @@ impl Ticket {
         let region = session.region();
         let place = hold.issue(Terms { uses: options.uses, deadline, issuer: session.pid(), in_reply: false })?;
         if deadline != 0
+            && Alarm::new(&region.header().alarm).is_too_late_for(deadline)
             && let Some(link) = session.link()
         {
             link.deadline(deadline);

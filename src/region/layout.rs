@@ -140,7 +140,9 @@ shared_struct! {
         240 wanted: AtomicU32,
         /// 1: whoever maps the region asks for huge pages for the heap.
         244 huge_pages: AtomicU32,
-        248 reserved: [AtomicU64; 33],
+        /// See `table/alarm.rs`.
+        248 alarm: AtomicU64,
+        256 reserved: [AtomicU64; 32],
     }
 }
 

@@ -1,8 +1,9 @@
 //! The tables of the region and the protocol by which they are counted: who holds what, and when an object is dead.
 //!
 //! The protocol in words is `docs/protocol.md`. [`refs`] packs the word, [`counting`] has the steps, [`tickets`] and
-//! [`names`] are two of the places that store references, [`ring`] and [`seats`] are the words of a channel, [`channels`] what is done with them, [`audit`] puts pins right, [`census`] tells what is there, [`words`] what a slot says of its object.
+//! [`names`] are two of the places that store references, [`ring`] and [`seats`] are the words of a channel, [`channels`] what is done with them, [`audit`] puts pins right, [`alarm`] says when tickets are looked at, [`census`] tells what is there, [`words`] what a slot says of its object.
 
+pub(crate) mod alarm;
 pub(crate) mod audit;
 pub(crate) mod census;
 pub(crate) mod channels;

@@ -2,7 +2,7 @@
 
 use crate::flaw::{Flaw, Leaks};
 use crate::holds::explore;
-use crate::{channels, scenes, waits};
+use crate::{alarms, channels, scenes, waits};
 
 macro_rules! caught {
     ($($name:ident: $flaw:ident, $file:ident::$scene:ident, $expected:literal;)*) => {
@@ -33,6 +33,8 @@ caught! {
     stale_take_when_a_generation_is_used_again: KeepsGeneration, scenes::stale_take_against_creation, "the first object is gone";
     sleeper_for_ever_without_the_full_fence: WeakFence, waits::one_for_the_other, "deadlock";
     sleeper_for_ever_on_the_mark_of_another: WakesUncounted, waits::two_at_one_event, "deadlock";
+    ticket_for_ever_without_the_full_fence: WeakFence, alarms::issue_against_look, "nobody ends";
+    ticket_for_ever_when_the_look_is_too_early: LooksEarly, alarms::issue_against_look, "nobody ends";
     torn_message_when_its_word_does_not_release: LooseStores, waits::one_for_the_other, "Causality violation";
     torn_message_when_a_look_does_not_acquire: LooseLoads, waits::one_for_the_other, "Causality violation";
     live_object_on_a_stack_when_swaps_do_not_release: LooseSwaps, scenes::home_against_last_drop, "nobody else takes it";

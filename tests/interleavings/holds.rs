@@ -7,7 +7,7 @@ use std::time::Instant;
 use loom::model::Builder;
 
 use crate::flaw::{self, Flaw, Leaks};
-use crate::{channels, scenes, waits};
+use crate::{alarms, channels, scenes, waits};
 
 /// Runs a scene in every order in which no more than `preemptions` times a thread is interrupted. `LOOM_MAX_PREEMPTIONS` says otherwise.
 #[expect(clippy::print_stdout, reason = "the size of a scene is wanted when it is tuned")]
@@ -72,6 +72,11 @@ holds! {
 #[test]
 fn of_two_that_leave_one_says_so() {
     explore(channels::two_leave, 3, None, Leaks::Forbidden);
+}
+
+#[test]
+fn a_ticket_is_ended_at_its_time_by_a_broker_that_looks_meanwhile() {
+    explore(alarms::issue_against_look, 4, None, Leaks::Forbidden);
 }
 
 // Nor these without the full fence: waiting rests on it, as `caught` shows.

@@ -3,7 +3,7 @@
 //! `src/table/counting.rs` and `src/table/refs.rs` are compiled here once more, with loom's atomics behind the [`sync::atomic`] that they
 //! name. loom runs a scene in every order of its threads (up to a number of preemptions) and lets every load return every value that the orderings
 //! permit. [`world`] stands for the region and has the steps around the counting as `session`, `tickets`, `names` and `grants` do them.
-//! [`holds`] says what must be true, [`caught`] that a mistake is noticed. So are the words of channels, [`channels`], and `src/sync/event.rs`, by which processes wait for each other, with a [`sys::futex`] of
+//! [`holds`] says what must be true, [`caught`] that a mistake is noticed. So are the words of channels, [`channels`], `src/table/alarm.rs`, by which a broker is told of tickets in time, and `src/sync/event.rs`, by which processes wait for each other, with a [`sys::futex`] of
 //! loom's parts: whoever sleeps for good stops the scene.
 //!
 //! `tests/model` checks more of the protocol, with kills, but in a memory without surprises; here are the surprises, without kills.
@@ -27,6 +27,7 @@ mod region {
 
 #[path = "../../src/table"]
 mod table {
+    pub(crate) mod alarm;
     #[expect(dead_code, reason = "nobody reads here, so there is no read guard")]
     pub(crate) mod counting;
     pub(crate) mod refs;
@@ -51,6 +52,7 @@ mod sys {
     pub(crate) mod futex;
 }
 
+mod alarms;
 mod caught;
 mod channels;
 mod flaw;

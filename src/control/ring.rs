@@ -73,7 +73,7 @@ impl Ring {
         for half in [self.request(), self.response()] {
             // Release: what an end has written before is still seen.
             half.0[CLOSED].store(1, Ordering::Release);
-            half.event().wake();
+            half.event().wake_in_any_case();
         }
     }
 }

@@ -10,7 +10,8 @@
 //! One that waits marks the word, then looks at the condition once more, then sleeps as long as the word is what it was after the mark. One that
 //! makes the condition true looks at the word afterwards; only if it is marked, it counts, which takes the mark away, and wakes all. Those that find
 //! nothing for themselves mark it again. The count is why nobody sleeps on a mark that another one has set anew between its own last look and its sleep.
-//! Whoever dies asleep leaves a mark, which costs the next waker one system call. Nobody can be harmed by what is written here but by sleeping until its time is over.
+//! Whoever dies asleep leaves a mark, which costs the next waker one system call. Whoever dies between the count and the wake leaves others asleep without a mark: so who sleeps either looks up from
+//! time to time, or there is somebody who sees that death and wakes [in any case](Event::wake_in_any_case). Nobody can be harmed by what is written here but by sleeping until its time is over.
 
 use std::time::{Duration, Instant};
 
@@ -69,7 +70,14 @@ impl<'a> Event<'a> {
         self.wake_after_swap()
     }
 
-    /// The same after what they wait for was stored by a swap that is SeqCst: then the fence is dear and needless.
+    /// Wakes those who sleep here also if the one is dead who was to wake them, and has taken the mark away.
+    pub(crate) fn wake_in_any_case(self) {
+        if !self.wake() {
+            futex::wake_all(self.0);
+        }
+    }
+
+    /// As [`Event::wake`] after what they wait for was stored by a swap that is SeqCst: then the fence is dear and needless.
     pub(crate) fn wake_after_swap(self) -> bool {
         // SeqCst: the swap, this, the fence of the one that has marked the word, and its look come one after the other.
         let word = self.0.load(Ordering::SeqCst);

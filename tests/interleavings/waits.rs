@@ -52,7 +52,9 @@ impl Board {
     #[expect(unsafe_code, reason = "loom sees who touches what")]
     fn wait_for(&self, which: usize) {
         let there = || (self.there[which].load(Ordering::Acquire) == 1).then_some(());
-        assert!(Event::new(&self.event).wait(&Spin, None, there).is_some(), "without an end");
+        // Each on a core of its own.
+        let spin = Spin(which as u32 + 1);
+        assert!(Event::new(&self.event).wait(&spin, None, there).is_some(), "without an end");
         // SAFETY: as in `post`.
         assert_eq!(self.message[which].with(|message| unsafe { *message }), 7);
     }

@@ -25,6 +25,7 @@ const SLEEPS: u32 = 1;
 pub(crate) struct Event<'a>(&'a AtomicU32);
 
 impl<'a> Event<'a> {
+    #[inline]
     pub(crate) fn new(word: &'a AtomicU32) -> Self {
         Self(word)
     }
@@ -70,6 +71,7 @@ impl<'a> Event<'a> {
     }
 
     /// The same after what they wait for was stored by a swap that is SeqCst: then the fence is dear and needless.
+    #[inline]
     pub(crate) fn wake_after_swap(self) -> bool {
         // SeqCst: the swap, this, the fence of the one that has marked the word, and its look come one after the other.
         let word = self.0.load(Ordering::SeqCst);

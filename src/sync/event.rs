@@ -39,6 +39,7 @@ pub(crate) struct Seen {
 pub(crate) struct Event<'a>(&'a AtomicU32);
 
 impl<'a> Event<'a> {
+    #[inline]
     pub(crate) fn new(word: &'a AtomicU32) -> Self {
         Self(word)
     }
@@ -111,6 +112,7 @@ impl<'a> Event<'a> {
     }
 
     /// As [`Event::wake`] after what they wait for was stored by a swap that is SeqCst: then the fence is dear and needless.
+    #[inline]
     pub(crate) fn wake_after_swap(self) -> Seen {
         // SeqCst: the swap, this, the fence of the one that has marked the word, and its look come one after the other.
         let word = self.0.load(Ordering::SeqCst);

@@ -137,7 +137,8 @@ fn enter(region: &Arc<Region>) -> Result<Arc<Session>> {
         .session(SessionIndex::BROKER)
         .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "a region has at least two sessions"))?;
     region.reserve_row(SessionIndex::BROKER)?;
-    let generation = sessions::enter(entry, std::process::id(), rustix::process::geteuid().as_raw(), Rights::All);
+    let (pid, uid) = (std::process::id(), rustix::process::geteuid().as_raw());
+    let generation = sessions::enter(region, SessionIndex::BROKER, entry, pid, uid, Rights::All);
     let session = Session::new(Arc::clone(region), SessionIndex::BROKER, generation, Rights::All)?;
     super::structure::hold(&session)?;
     Ok(session)

@@ -117,7 +117,7 @@ impl Server {
             .map_or_else(|| process::pidfd(peer.pid), Ok)
             .map_err(|error| if process::has_descriptors() { error } else { door::no_descriptors() })?;
         watch_end(&self.poller, index, &pidfd)?;
-        let generation = sessions::enter(entry, peer.pid, peer.uid, rights);
+        let generation = sessions::enter(&self.region, index, entry, peer.pid, peer.uid, rights);
         // What was entered was asked for by its number: it is of the right process only if that has not ended before.
         if process::has_ended(&pidfd) {
             self.poller.remove(&pidfd);

@@ -30,7 +30,7 @@ impl Server {
         self.region.reserve_row(index)?;
         self.region.clear_row(index);
         let token = random()?;
-        let generation = sessions::prepare(entry, parent, connection.peer.uid);
+        let generation = sessions::prepare(&self.region, index, entry, parent, connection.peer.uid);
         connection.session = Some(index);
         connection.is_first = true;
         connection.claimant = Some(None);

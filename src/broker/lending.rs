@@ -38,7 +38,7 @@ impl Server {
             counting.bump(&words, id).then_some(()).ok_or(Refused::Gone)
         } else {
             let place = TicketPlace { index: take.index, serial: take.serial };
-            self.session.with_lane(|lane| tickets::redeem(&self.region, to, lane, place, id))
+            self.session.with_lane(|lane| tickets::redeem_last(&self.region, to, &words, lane, place, id))
         };
         taken.map(|()| Vec::new()).map_err(|refused| {
             self.count_down(to, id.slot(), 1);

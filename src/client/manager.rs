@@ -320,7 +320,8 @@ impl Manager {
     /// # Errors
     /// `RegionFull`, `TableFull`, `BrokerGone`.
     pub fn value<T: Shareable>(&self, value: T) -> Result<Value<T>> {
-        self.new_value(&Element::of::<T>(), bytemuck::bytes_of(&value)).and_then(<Value<T> as Typed>::of)
+        let (hold, payload) = self.new_value(&Element::of::<T>(), bytemuck::bytes_of(&value))?;
+        Ok(Value::created(hold, payload))
     }
 
     /// As [`Manager::value`], for a type that is known only when the program runs, of the value's bytes.
@@ -343,16 +344,16 @@ impl Manager {
             return Err(Error::new(ErrorKind::InvalidArgument, what));
         }
         let name = || schema.name.clone();
-        self.new_value(&Element::of_schema(schema, &name), bytes).and_then(RawValue::of)
+        self.new_value(&Element::of_schema(schema, &name), bytes).and_then(|(hold, _)| RawValue::of(hold))
     }
 
-    fn new_value(&self, element: &Element<'_>, bytes: &[u8]) -> Result<Hold> {
+    fn new_value(&self, element: &Element<'_>, bytes: &[u8]) -> Result<(Hold, Payload<AtomicU64>)> {
         let len = 2 * 8 * copy_words_of(bytes.len(), element.align as usize) as u64;
         let wanted = Wanted::of(element, Kind::Value, len, u64::from(element.align).max(8));
         let created = create::create(&self.session, &*self.channel, &wanted, self.room)?;
         let words: Payload<AtomicU64> = created.payload()?;
         payload::store_bytes(words.words(&created.hold), bytes);
-        Ok(created.hold)
+        Ok((created.hold, words))
     }
 
     /// Shares a copy of a slice.
@@ -622,8 +623,10 @@ impl Manager {
     /// # Errors
     /// `TicketSpent`, `TicketExpired`, `TicketForged`, `TicketForeign`; `TypeMismatch`, which takes no use: ask again with the right type.
     pub fn redeem<P: Proxy>(&self, ticket: &Ticket) -> Result<P> {
-        let place = ticket.verify(self.session.region())?;
         let id = ticket.object();
+        self.session.region().prefetch_ticket(ticket.place().index);
+        self.session.prefetch(id.slot());
+        let place = ticket.verify(self.session.region())?;
         // Of a later object in the slot nothing is to be said: the ticket is spent then, and the claim below fails.
         let is_still_there = || self.session.region().id_of(id.slot()) == Some(id);
         if is_still_there() {
@@ -668,9 +671,9 @@ impl Manager {
     /// # Errors
     /// `NameNotFound`, `TypeMismatch`; `Damaged` if the name holds what is gone.
     pub fn lookup<P: Proxy>(&self, name: &str) -> Result<P> {
-        names::check_name(name)?;
         let mut gone = None;
-        while let Some(found) = names::find(self.session.region(), name) {
+        while let Some(found) = names::holder(self.session.region(), name) {
+            self.session.prefetch(found.object.slot());
             // A name keeps its object alive.
             if gone == Some(found.object) {
                 return Err(Error::new(
@@ -680,12 +683,13 @@ impl Manager {
                 .help("remove the name; `sharehold check` says more"));
             }
             // Gone: it was removed after it was found. Look again.
-            match Hold::take(&self.session, found.object) {
+            match Hold::take_pinned(&self.session, found.object, || found.stands()) {
                 Ok(Some(hold)) => return P::of(hold),
                 Err(error) if error.kind() != ErrorKind::Gone => return Err(error),
                 _ => gone = Some(found.object),
             }
         }
+        names::check_name(name)?;
         Err(Error::new(ErrorKind::NameNotFound, format!("nothing is published as '{name}'"))
             .help("wait for it with a timeout, or look at what is there with `sharehold ls`"))
     }

@@ -168,8 +168,8 @@ pub(crate) fn array<T: Shareable, E: From<Error>>(
     room: Duration,
     fill: impl FnOnce(&mut [T]) -> Result<(), E>,
 ) -> Result<Array<T>, E> {
-    let hold = filled(session, channel, &Element::of::<T>(), len, align, room, fill)?;
-    Ok(<Array<T> as Typed>::of(hold)?)
+    let (hold, payload) = filled(session, channel, &Element::of::<T>(), len, align, room, fill)?;
+    Ok(Array::created(hold, payload))
 }
 
 /// Creates an array of elements of a type that is known only now, whose bytes `fill` writes in place.
@@ -181,8 +181,9 @@ pub(crate) fn array_of<E: From<Error>>(
     room: Duration,
     fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
 ) -> Result<Array<u8>, E> {
-    let hold = filled(session, channel, &Element::of_schema(schema, &|| schema.name.clone()), len, 1, room, fill)?;
-    Ok(Array::bytes_of(hold)?)
+    let name = || schema.name.clone();
+    let (hold, payload) = filled(session, channel, &Element::of_schema(schema, &name), len, 1, room, fill)?;
+    Ok(Array::created(hold, payload))
 }
 
 /// Creates an array of `len` elements, of which `fill` gets the memory as `T`s.
@@ -195,7 +196,7 @@ fn filled<T: Shareable, E: From<Error>>(
     align: usize,
     room: Duration,
     fill: impl FnOnce(&mut [T]) -> Result<(), E>,
-) -> Result<Hold, E> {
+) -> Result<(Hold, Payload<T>), E> {
     if element.size == 0 {
         return Err(Error::new(ErrorKind::InvalidArgument, "an array's elements have at least one byte").into());
     }
@@ -207,7 +208,7 @@ fn filled<T: Shareable, E: From<Error>>(
     let place: Payload<T> = created.payload()?;
     // SAFETY: only this call has the object's id, so nobody else reads or writes it yet.
     fill(unsafe { place.slice_mut() })?;
-    Ok(created.hold)
+    Ok((created.hold, place))
 }
 
 /// Creates a channel with room for so many objects, or somewhat more.

@@ -12,7 +12,7 @@ use rkyv::util::AlignedVec;
 
 use super::guard::{ObjectLock, not_sealed};
 use super::payload::Payload;
-use super::proxy::{Kind, expect_type, item, sealed};
+use super::proxy::{Kind, expect_type, item, sealed, typed_words};
 use super::schema::{fingerprint, short_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::{ObjectId, Region};
@@ -100,8 +100,9 @@ impl<T: Archivable> sealed::Typed for Archive<T> {
     }
 
     fn of(hold: Hold) -> Result<Self> {
-        Self::check(hold.session().region(), hold.id())?;
-        let payload = Payload::of(&hold)?;
+        let (region, fingerprint) = (hold.session().region(), archive_fingerprint::<T>());
+        let words = typed_words(region, hold.id(), Kind::Archive, fingerprint, short_name::<T>)?;
+        let payload = Payload::in_place(&hold, &words)?;
         Ok(Self { hold, payload, valid: AtomicBool::new(false), value: PhantomData })
     }
 

@@ -38,6 +38,11 @@ impl<T: Shareable> Clone for Array<T> {
 }
 
 impl<T: Shareable> Array<T> {
+    /// The first proxy of an array that was just created with this type, whose place is known.
+    pub(crate) fn created(hold: Hold, payload: Payload<T>) -> Self {
+        Self { hold, payload }
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         self.payload.count()
@@ -86,11 +91,14 @@ impl<T: Shareable> Array<T> {
     ///
     /// # Errors
     /// `Poisoned` if a writer died or panicked. A sealed array may be sealed again.
+    #[expect(unsafe_code, reason = "a sealed payload is immutable")]
     pub fn seal(&self) -> Result<&[T]> {
-        if !self.is_sealed()? {
-            ObjectLock::of(&self.hold)?.seal()?;
+        let lock = ObjectLock::of(&self.hold)?;
+        if !lock.is_sealed() {
+            lock.seal()?;
         }
-        self.sealed()
+        // SAFETY: as in `sealed`.
+        Ok(unsafe { self.payload.slice() })
     }
 
     /// The elements in place, without a guard, if the array is sealed.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -84,7 +83,7 @@ pub trait Proxy: Clone + Sized + sealed::Typed {
 
     /// A reference that does not keep the object alive.
     fn downgrade(&self) -> Weak<Self> {
-        let session = Arc::downgrade(&self.hold().session_arc());
+        let session = self.hold().session_weak();
         Weak { session, id: self.id(), proxy: PhantomData }
     }
 

@@ -282,7 +282,7 @@ fn refer(hold: &Hold, bytes: &mut [u8; ID_AND_TICKET]) -> Result<usize> {
 /// Issues what holds an object on its way to a caller.
 pub(crate) fn issue(hold: &Hold, issued: &mut Vec<LiveTicket>) -> Result<TicketPlace> {
     let terms = Terms { uses: 1, deadline: 0, issuer: hold.session().pid(), in_reply: true };
-    let place = hold.issue(terms)?;
+    let place = hold.issue(terms, |_| 0)?;
     issued.push(LiveTicket { place, object: hold.id(), uses: 1, deadline: 0, issuer: terms.issuer, in_reply: true });
     Ok(place)
 }

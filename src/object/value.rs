@@ -147,6 +147,11 @@ impl<'v> Copies<'v> {
 }
 
 impl<T: Shareable> Value<T> {
+    /// The first proxy of a value that was just created with this type, whose place is known and large enough.
+    pub(crate) fn created(hold: Hold, payload: Payload<AtomicU64>) -> Self {
+        Self { hold, payload, value: PhantomData }
+    }
+
     #[inline]
     fn copies(&self) -> Copies<'_> {
         Copies::of(&self.hold, self.payload, copy_words::<T>())

@@ -22,7 +22,7 @@ pub(crate) use crate::sys::memory::PAGE;
 /// "SHAREHLD", read as a little-endian number.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"SHAREHLD");
 /// Grows with each change of meaning that the fingerprint can't see.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Lanes of a session: how many of its threads may move a stored reference at the same time. More threads wait for each other.
 pub(crate) const LANES: usize = 16;
 /// Bytes of a published name.
@@ -142,7 +142,10 @@ shared_struct! {
         244 huge_pages: AtomicU32,
         /// See `table/alarm.rs`.
         248 alarm: AtomicU64,
-        256 reserved: [AtomicU64; 32],
+        /// Sessions up to here have been entered at least once. Whoever looks for holders looks no further.
+        256 sessions_used: AtomicU32,
+        260 reserved: AtomicU32,
+        264 reserved_2: [AtomicU64; 31],
     }
 }
 
@@ -208,8 +211,9 @@ shared_struct! {
         /// Pid of the publisher.
         16 publisher: AtomicU32,
         20 len: AtomicU32,
-        24 reserved: [AtomicU64; 5],
-        64 name: [AtomicU64; 24],
+        /// Filled up with zeros. The first 40 bytes lie in the line that is read first.
+        24 name: [AtomicU64; 24],
+        216 reserved: [AtomicU64; 5],
     }
 }
 
@@ -226,7 +230,9 @@ shared_struct! {
         24 issuer: AtomicU32,
         /// 1 if it stands for a reference in a reply: it is nobody's once the broker that sent it is dead.
         28 in_reply: AtomicU32,
-        32 reserved: [AtomicU64; 4],
+        /// The keyed hash that the ticket's text carries; 0 for one that has no text.
+        32 hash: AtomicU64,
+        40 reserved: [AtomicU64; 3],
     }
 }
 

@@ -12,7 +12,8 @@ use super::layout::{
 use super::presence::Presence;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sys::{clock, memory::Memory, process};
+use crate::sys::memory::{self, Memory};
+use crate::sys::{clock, process};
 
 /// Where the memory of a region comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,6 +48,8 @@ pub(crate) struct Region {
     map: Map,
     /// The pages that this process may touch, behind the tables that are reserved as a whole.
     presence: Presence,
+    /// Slots below this are known to be on such pages.
+    slots_there: AtomicU32,
 }
 
 impl Region {
@@ -59,7 +62,7 @@ impl Region {
                 format!("a region can't have these sizes: {capacities:?}"),
             ));
         }
-        let region = Self { presence: Presence::of_nothing(map.end), memory, map };
+        let region = Self { presence: Presence::of_nothing(map.end), memory, map, slots_there: AtomicU32::new(0) };
         // All tables that are indexed at random; the others are reserved as they grow.
         region.memory.reserve(0, map.tickets)?;
         let header = region.header();
@@ -92,7 +95,8 @@ impl Region {
             return Err(damaged(format!("{} bytes are too few for a region", memory.len())));
         }
         let nothing = Capacities { sessions: 0, objects: 0, tickets: 0, names: 0, types: 0, heap: 0 };
-        let mut region = Self { memory, map: Map::of(nothing), presence: Presence::of_nothing(0) };
+        let (map, presence) = (Map::of(nothing), Presence::of_nothing(0));
+        let mut region = Self { memory, map, presence, slots_there: AtomicU32::new(0) };
         let header = region.header();
         // Acquire: pairs with the release of the magic in `create`.
         if header.magic.load(Ordering::Acquire) != MAGIC {
@@ -162,6 +166,7 @@ impl Region {
         let cut = self.memory.mend_length()?;
         if let Some(at) = cut {
             self.presence.remove(at, self.map.end.saturating_sub(at));
+            self.slots_there.store(0, Ordering::Relaxed);
         }
         Ok(cut)
     }
@@ -229,6 +234,23 @@ impl Region {
         self.memory.give_back(offset.0, len);
     }
 
+    /// Has the processor fetch a slot that is looked at soon.
+    #[inline]
+    pub(crate) fn prefetch_slot(&self, index: SlotIndex) {
+        self.prefetch(self.map.slots + u64::from(index.0) * size_of::<Slot>() as u64);
+    }
+
+    /// The same of an entry of the tickets.
+    #[inline]
+    pub(crate) fn prefetch_ticket(&self, index: u32) {
+        self.prefetch(self.map.tickets + u64::from(index) * size_of::<TicketEntry>() as u64);
+    }
+
+    #[inline]
+    fn prefetch(&self, offset: u64) {
+        memory::prefetch(self.memory.base().as_ptr().wrapping_add(offset as usize));
+    }
+
     /// The one cast: an offset becomes a struct of atomics, or nothing if it is out of bounds or badly aligned.
     #[inline]
     fn at<T: Shared>(&self, offset: u64) -> Option<&T> {
@@ -272,7 +294,23 @@ impl Region {
     #[inline]
     pub(crate) fn slot(&self, index: SlotIndex) -> Option<&Slot> {
         let place = self.map.slots + u64::from(index.0) * size_of::<Slot>() as u64;
-        (index.0 < self.map.capacities.objects).then(|| self.grown(place))?
+        // Relaxed: as a bit of the presence.
+        if index.0 < self.slots_there.load(Ordering::Relaxed) {
+            return self.at(place);
+        }
+        self.slot_further(index, place)
+    }
+
+    /// A slot that may be on a page that this process has yet to ask for.
+    fn slot_further(&self, index: SlotIndex, place: u64) -> Option<&Slot> {
+        const A_PAGE: u32 = PAGE as u32 / size_of::<Slot>() as u32;
+        let slot = (index.0 < self.map.capacities.objects).then(|| self.grown(place))??;
+        let (first, there) = (index.0 - index.0 % A_PAGE, self.slots_there.load(Ordering::Relaxed));
+        if first == there {
+            let next = (first + A_PAGE).min(self.map.capacities.objects);
+            let _ = self.slots_there.compare_exchange(there, next, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        Some(slot)
     }
 
     #[inline]
@@ -288,16 +326,19 @@ impl Region {
     }
 
     /// How many tickets are reserved.
+    #[inline]
     pub(crate) fn tickets_ready(&self) -> u32 {
         // Acquire: pairs with the issuer that has reserved them.
         self.header().tickets_ready.load(Ordering::Acquire).min(self.map.capacities.tickets)
     }
 
+    #[inline]
     pub(crate) fn ticket(&self, index: u32) -> Option<&TicketEntry> {
         let place = self.map.tickets + u64::from(index) * size_of::<TicketEntry>() as u64;
         (index < self.map.capacities.tickets).then(|| self.grown(place))?
     }
 
+    #[inline]
     pub(crate) fn name(&self, index: u32) -> Option<&NameEntry> {
         self.entry(self.map.names, index, self.map.capacities.names)
     }

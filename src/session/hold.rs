@@ -4,13 +4,14 @@
     reason = "a hold is copied with one atomic instruction, so it can't carry a counted pointer to its session"
 )]
 
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::{KeptLane, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::{ObjectId, SlotIndex};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering, fence_after_change};
 use crate::table::SlotWords;
 use crate::table::counting::{is_consistent, release, retain};
 use crate::table::refs::Refs;
@@ -32,11 +33,12 @@ unsafe impl Sync for Hold {}
 
 impl Hold {
     /// Counts in the own cell before anything is known about the object. Dropping the hold is how an attempt that fails is undone.
-    fn announce(session: &Arc<Session>, id: ObjectId) -> Result<Self> {
+    #[inline]
+    fn announce(session: &Arc<Session>, id: ObjectId) -> Result<(Self, SlotWords<'_>)> {
         session.check_ours()?;
         // Looked at first: an id that never named an object is not worth a reserved page.
         let words = session.region().slot_words(id)?;
-        Self::announce_in(session, id, &words)
+        Ok((Self::announce_in(session, id, &words)?, words))
     }
 
     /// The same where the slot is known, in the process of the session.
@@ -51,8 +53,8 @@ impl Hold {
 
     /// Claims an object that the broker has granted with this very word. `None`: the grant was withdrawn.
     pub(crate) fn claim(session: &Arc<Session>, id: ObjectId, granted: Refs) -> Result<Option<Self>> {
-        let hold = Self::announce(session, id)?;
-        let claimed = session.counting().claim(&session.region().slot_words(id)?, granted);
+        let (hold, words) = Self::announce(session, id)?;
+        let claimed = session.counting().claim(&words, granted);
         Ok(hold.if_taken(claimed))
     }
 
@@ -65,7 +67,7 @@ impl Hold {
         Ok(Some(Self { session: NonNull::from(&**session), id }))
     }
 
-    /// Takes a reference that is stored somewhere and stays there, as a name. `None`: the object is gone.
+    /// Takes a reference to what somebody else holds, if anybody does. `None`: the object is gone.
     pub(crate) fn take(session: &Arc<Session>, id: ObjectId) -> Result<Option<Self>> {
         if session.only_reads() {
             return match Self::ask(session, id, None) {
@@ -73,8 +75,25 @@ impl Hold {
                 taken => taken,
             };
         }
-        let hold = Self::announce(session, id)?;
-        let taken = session.counting().bump(&session.region().slot_words(id)?, id);
+        let (hold, words) = Self::announce(session, id)?;
+        let taken = session.counting().bump(&words, id);
+        Ok(hold.if_taken(taken))
+    }
+
+    /// Takes a reference that stands somewhere with a pin, and stays there if `stands` says so after it is counted (R110). `None`: it does not stand there any more, or the object is gone.
+    #[inline]
+    pub(crate) fn take_pinned(
+        session: &Arc<Session>,
+        id: ObjectId,
+        stands: impl FnOnce() -> bool,
+    ) -> Result<Option<Self>> {
+        if session.only_reads() {
+            return Self::take(session, id);
+        }
+        let (hold, words) = Self::announce(session, id)?;
+        // Pairs with the fence of the one that removes it before it gives the pin back: the count is seen there, or its removal here.
+        fence_after_change();
+        let taken = stands() && session.counting().is_live(&words, id);
         Ok(hold.if_taken(taken))
     }
 
@@ -89,6 +108,7 @@ impl Hold {
     }
 
     /// Takes one use of a ticket.
+    #[inline]
     pub(crate) fn redeem(session: &Arc<Session>, place: TicketPlace, id: ObjectId) -> Result<Result<Self, Refused>> {
         if session.only_reads() {
             return match Self::ask(session, id, Some(place)) {
@@ -98,8 +118,10 @@ impl Hold {
                 Err(error) => Err(error),
             };
         }
-        let hold = Self::announce(session, id)?;
-        let redeemed = session.with_lane(|lane| tickets::redeem(session.region(), session.index(), lane, place, id));
+        let (region, me) = (session.region(), session.index());
+        let (hold, words) = Self::announce(session, id)?;
+        let redeemed = tickets::redeem(region, me, &words, place, id)
+            .unwrap_or_else(|| session.with_lane(|lane| tickets::redeem_last(region, me, &words, lane, place, id)));
         Ok(redeemed.map(|()| {
             session.count_late(id);
             hold
@@ -107,11 +129,11 @@ impl Hold {
     }
 
     /// Issues a ticket for the object.
-    pub(crate) fn issue(&self, terms: Terms) -> Result<TicketPlace> {
+    pub(crate) fn issue(&self, terms: Terms, sign: impl FnOnce(TicketPlace) -> u64) -> Result<TicketPlace> {
         let session = self.session();
         session.check_writes("issue tickets")?;
         session.with_lane(|lane| {
-            tickets::issue(session.region(), session.index(), lane, self.id, terms, &session.ticket_hint)
+            tickets::issue(session.region(), session.index(), lane, self.id, terms, &session.ticket_hint, sign)
         })
     }
 
@@ -208,6 +230,13 @@ impl Hold {
         unsafe { Arc::from_raw(self.session.as_ptr()) }
     }
 
+    /// A pointer to the session that does not keep it.
+    pub(crate) fn session_weak(&self) -> Weak<Session> {
+        // SAFETY: the pointer came from an `Arc`, of which the cell owns a strong count while this hold lives. That is not given back here.
+        let session = ManuallyDrop::new(unsafe { Arc::from_raw(self.session.as_ptr()) });
+        Arc::downgrade(&session)
+    }
+
     #[inline]
     pub(crate) fn cell(&self) -> &AtomicU64 {
         let cells = self.session().cells();
@@ -247,7 +276,6 @@ impl Drop for Hold {
 
 impl Hold {
     /// The cell has returned to zero.
-    #[cold]
     fn last(&self) {
         // What was damaged, or swept because the broker has ended the session, may be zero too early: then there are other holds, and the session must outlive them.
         // Acquire: pairs with the sweep, which marks the session before it empties the cells.
@@ -264,6 +292,6 @@ impl Hold {
     /// As the drop of the last proxy of an object, after its cell has returned to zero without one.
     pub(super) fn end_last(session: &Arc<Session>, id: ObjectId) {
         // It counts nothing any more, so it is not dropped as one that does.
-        std::mem::ManuallyDrop::new(Self { session: NonNull::from(&**session), id }).last();
+        ManuallyDrop::new(Self { session: NonNull::from(&**session), id }).last();
     }
 }

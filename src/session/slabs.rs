@@ -16,6 +16,7 @@ use crate::region::layout::{DAMAGED, FILLED, Slot, WALKING};
 use crate::region::{ObjectId, Offset, SlotIndex};
 use crate::sync::atomic::{Ordering, fence};
 use crate::sys::fork::ForkToken;
+use crate::sys::memory;
 use crate::table::Counts;
 use crate::table::counting::{Checked, take_stack};
 use crate::table::refs::Refs;
@@ -202,6 +203,11 @@ impl Slabs {
         if let Some(place) = self.place_of(ready.id.slot()) {
             self.put(place, ready);
         }
+    }
+
+    #[inline]
+    pub(super) fn prefetch(&self, slot: SlotIndex) {
+        memory::prefetch(self.places.as_ptr().wrapping_add(slot.0 as usize));
     }
 
     /// The place of a slot's shelf, if it is of a slab.

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use crate::region::SlotIndex;
+use crate::sys::memory;
 
 pub(super) struct Tokens(Box<[AtomicU32]>);
 
@@ -14,6 +15,11 @@ impl Tokens {
     pub(super) fn new(slots: u32) -> Self {
         // SAFETY: an atomic of zero bytes is an atomic with the value zero.
         Self(unsafe { Box::new_zeroed_slice(slots as usize).assume_init() })
+    }
+
+    #[inline]
+    pub(super) fn prefetch(&self, slot: SlotIndex) {
+        memory::prefetch(self.0.as_ptr().wrapping_add(slot.0 as usize));
     }
 
     /// Notes that the cell of a slot owns one more count.

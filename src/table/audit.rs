@@ -6,7 +6,7 @@ use super::counting::Counting;
 use super::refs::Refs;
 use super::{channels, names, sessions, tickets};
 use crate::region::{ObjectId, Region, SessionIndex, SlotIndex};
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// What one audit did.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub(crate) fn audit(
     let stored = stored_references(region, &channels());
     // One who takes from a channel moves no epoch before: it has its lane set, or it has taken its pin away.
     moving.extend(slots_in_lanes(region));
+    // Names that have gone were seen to be gone: whoever sees their pins gone after this sees who has taken them before (R110).
+    fence(Ordering::SeqCst);
     for (id, refs) in before {
         let Some(slot) = region.slot(id.slot()) else { continue };
         let counted = stored.get(&id).copied().unwrap_or(0);

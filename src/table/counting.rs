@@ -5,7 +5,7 @@
 //! other's old count: each has a full fence between its own decrement and its look at the others.
 
 use crate::region::{Generation, ObjectId, SessionIndex, SlotIndex};
-use crate::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence, fence_after_change};
 use crate::table::refs::{MOST_PINS, Refs, State};
 
 /// One proxy in a ledger cell: it is counted twice, the second time in the last 16 bits, where what does not fit falls off the word. A cell whose two counts differ was damaged.
@@ -174,6 +174,13 @@ impl<'t, C: Counts> Counting<'t, C> {
         }
     }
 
+    /// Second half of taking what stands somewhere with a pin, which keeps it as it is: whether it is live and of this generation, as it is unless somebody has written what is not his.
+    #[inline]
+    pub(crate) fn is_live(&self, words: &SlotWords<'_>, id: ObjectId) -> bool {
+        Refs(words.refs.load(Ordering::Acquire)).is_live()
+            && words.generation.load(Ordering::Relaxed) == id.generation().0
+    }
+
     /// Second half of taking: moves the epoch if the object is live and of this generation.
     #[inline]
     pub(crate) fn bump(&self, words: &SlotWords<'_>, id: ObjectId) -> bool {
@@ -221,6 +228,8 @@ impl<'t, C: Counts> Counting<'t, C> {
     /// Returns whether this session killed it.
     pub(crate) fn check(&self, slot: SlotIndex, lane: &AtomicU32) -> bool {
         loop {
+            // Pairs with the same fence of every other session that gave something up: of two, one sees both gone.
+            fence(Ordering::SeqCst);
             let Some((words, before)) = self.unheld(slot) else { return false };
             // The AcqRel swap releases the lane: nobody sees a dead slot without it.
             lane.store(slot.0 + 1, Ordering::Relaxed);
@@ -239,6 +248,8 @@ impl<'t, C: Counts> Counting<'t, C> {
     /// As [`Counting::check`], for a slot that may be of a slab of this session, which is of this generation: then it needs no lane (R72), and the caller brings it back.
     pub(crate) fn check_own(&self, slot: SlotIndex, me: Generation) -> Checked {
         loop {
+            // As in `check`. What has gone has gone by a change of the own cell.
+            fence_after_change();
             let Some((words, before)) = self.unheld(slot) else { return Checked::Alive };
             // Read after `refs`: while an object lives these stay as they are, and the swap tells whether it was this one.
             if words.owner.load(Ordering::Relaxed) != self.me.0 || words.next.load(Ordering::Relaxed) != me.0 {
@@ -250,10 +261,15 @@ impl<'t, C: Counts> Counting<'t, C> {
         }
     }
 
-    /// `refs` of an object that lives and that nobody holds.
+    /// After a change of the own cell: whether the object lives and nobody holds it, so that it is to be checked.
+    pub(crate) fn is_unheld(&self, slot: SlotIndex) -> bool {
+        fence_after_change();
+        self.unheld(slot).is_some()
+    }
+
+    /// `refs` of an object that lives and that nobody holds, for one that has passed a full fence since it gave something up.
+    #[inline]
     fn unheld(&self, slot: SlotIndex) -> Option<(SlotWords<'t>, Refs)> {
-        // Pairs with the same fence of every other session that gave something up: of two, one sees both gone.
-        fence(Ordering::SeqCst);
         let words = self.table.slot(slot)?;
         let before = Refs(words.refs.load(Ordering::Acquire));
         if !before.is_live() || before.pins() != 0 || self.is_held(&words, slot) {

@@ -43,8 +43,8 @@ impl Counts for Region {
     }
 
     fn session_count(&self) -> u16 {
-        // At most MAX_SESSIONS.
-        self.capacities().sessions as u16
+        // Acquire: pairs with the release of the broker, which counts a session before it enters it. At most MAX_SESSIONS.
+        self.header().sessions_used.load(Ordering::Acquire).min(self.capacities().sessions) as u16
     }
 
     fn session_state(&self, session: SessionIndex) -> Option<&AtomicU64> {

@@ -5,10 +5,10 @@
 
 use super::counting::Counting;
 use crate::error::{Error, ErrorKind, Result};
-use crate::region::layout::{FNV_BASIS, NAME_BYTES, NameEntry, fnv};
+use crate::region::layout::{NAME_BYTES, NameEntry};
 use crate::region::region::{read_text, write_text};
 use crate::region::{ObjectId, Region, SessionIndex};
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::atomic::{AtomicU32, Ordering, fence};
 
 const EMPTY: u32 = 0;
 const USED: u32 = 1;
@@ -38,20 +38,53 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-fn start(region: &Region, name: &str) -> u32 {
-    (fnv(FNV_BASIS, name.as_bytes()) % u64::from(region.capacities().names)) as u32
+/// A name as an entry has it: eight bytes a word, the last one filled up with zeros.
+#[inline]
+fn words(name: &str) -> impl Iterator<Item = u64> {
+    let (whole, rest) = name.as_bytes().as_chunks::<8>();
+    let last = (!rest.is_empty()).then(|| last_word(rest));
+    whole.iter().map(|bytes| u64::from_le_bytes(*bytes)).chain(last)
 }
 
+/// Up to seven bytes as a word, without a loop: from both ends, which say the same where they meet.
+#[inline]
+fn last_word(bytes: &[u8]) -> u64 {
+    let len = bytes.len();
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            let [first, last] = [first, last].map(|half| u64::from(u32::from_le_bytes(*half)));
+            first | last << (8 * (len - 4))
+        }
+        _ => [0, len / 2, len.saturating_sub(1)]
+            .into_iter()
+            .fold(0, |word, at| word | bytes.get(at).map_or(0, |byte| u64::from(*byte) << (8 * at))),
+    }
+}
+
+/// Where a search for a name begins.
+#[inline]
+fn start(region: &Region, name: &str) -> u32 {
+    let hash = words(name).fold(name.len() as u64, |hash, word| {
+        let product = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        product ^ product >> 32
+    });
+    // As a part of the whole, which takes a product where a remainder takes a division.
+    (u64::from((hash >> 32) as u32 ^ hash as u32) * u64::from(region.capacities().names) >> 32) as u32
+}
+
+#[inline]
 fn probe<'r>(region: &'r Region, name: &str) -> impl Iterator<Item = (u32, &'r NameEntry)> + use<'r> {
     let (count, start) = (region.capacities().names, start(region, name));
     (0..count).filter_map(move |step| {
-        let index = (start + step) % count;
+        let index = start + step;
+        let index = if index < count { index } else { index - count };
         Some((index, region.name(index)?))
     })
 }
 
-/// Reads an entry in one piece, as `read` does. `Ok(None)` if it is not used, or `read` finds nothing; `Err` at the end of a search.
-fn look<R>(entry: &NameEntry, read: impl Fn() -> Option<R>) -> Result<Option<R>, ()> {
+/// Reads an entry in one piece, as `read` does, which is told the word. `Ok(None)` if it is not used, or `read` finds nothing; `Err` at the end of a search.
+#[inline]
+fn look<R>(entry: &NameEntry, read: impl Fn(u64) -> Option<R>) -> Result<Option<R>, ()> {
     for _ in 0..MOST_LOOKS {
         let before = entry.word.load(Ordering::Acquire);
         match before as u32 {
@@ -59,7 +92,7 @@ fn look<R>(entry: &NameEntry, read: impl Fn() -> Option<R>) -> Result<Option<R>,
             USED => {}
             _ => return Ok(None),
         }
-        let found = read();
+        let found = read(before);
         // Pairs with the release of `word` in `insert`: if the word is the same, the reads above were of one entry.
         fence(Ordering::Acquire);
         if entry.word.load(Ordering::Relaxed) == before {
@@ -70,7 +103,7 @@ fn look<R>(entry: &NameEntry, read: impl Fn() -> Option<R>) -> Result<Option<R>,
 }
 
 fn read(index: u32, entry: &NameEntry) -> Result<Option<Published>, ()> {
-    look(entry, || Some(published(index, entry, read_text(&entry.name, entry.len.load(Ordering::Relaxed) as usize))))
+    look(entry, |_| Some(published(index, entry, read_text(&entry.name, entry.len.load(Ordering::Relaxed) as usize))))
 }
 
 /// What an entry says, besides this name.
@@ -80,23 +113,54 @@ fn published(index: u32, entry: &NameEntry, name: String) -> Published {
 }
 
 /// Whether an entry has this name. Compared in place: most of what a search meets is another.
+#[inline]
 fn is_named(entry: &NameEntry, name: &str) -> bool {
-    let is_same = |(chunk, word): (&[u8], &AtomicU64)| word.load(Ordering::Relaxed).to_le_bytes().starts_with(chunk);
     entry.len.load(Ordering::Relaxed) as usize == name.len()
         && name.len() <= NAME_BYTES
-        && name.as_bytes().chunks(8).zip(&entry.name).all(is_same)
+        && words(name).zip(&entry.name).all(|(word, there)| there.load(Ordering::Relaxed) == word)
 }
 
-/// Finds a name. Any process; no lock, no system call.
-pub(crate) fn find(region: &Region, name: &str) -> Option<Published> {
+/// Finds what `read` makes of the entry of a name. Any process; no lock, no system call.
+#[inline]
+fn search<'r, R>(region: &'r Region, name: &str, read: impl Fn(u32, &'r NameEntry, u64) -> R) -> Option<R> {
     for (index, entry) in probe(region, name) {
-        match look(entry, || is_named(entry, name).then(|| published(index, entry, name.to_owned()))) {
+        match look(entry, |word| is_named(entry, name).then(|| read(index, entry, word))) {
             Ok(Some(found)) => return Some(found),
             Ok(None) => {}
             Err(()) => return None,
         }
     }
     None
+}
+
+/// Finds a name, with all that its entry says.
+pub(crate) fn find(region: &Region, name: &str) -> Option<Published> {
+    search(region, name, |index, entry, _| published(index, entry, name.to_owned()))
+}
+
+/// What a name holds, as it was found.
+pub(crate) struct Standing<'r> {
+    entry: &'r NameEntry,
+    word: u64,
+    pub(crate) object: ObjectId,
+}
+
+impl Standing<'_> {
+    /// Whether the name still holds it, and has held it all the time since it was found.
+    #[inline]
+    pub(crate) fn stands(&self) -> bool {
+        self.entry.word.load(Ordering::Acquire) == self.word
+    }
+}
+
+/// Finds what a name holds. It holds it for sure only while it [`stands`](Standing::stands).
+#[inline]
+pub(crate) fn holder<'r>(region: &'r Region, name: &str) -> Option<Standing<'r>> {
+    search(region, name, |_, entry, word| Standing {
+        entry,
+        word,
+        object: ObjectId::from_bits(entry.object.load(Ordering::Relaxed)),
+    })
 }
 
 /// All names.
@@ -145,6 +209,8 @@ pub(crate) fn remove(region: &Region, lane: &AtomicU32, found: &Published) {
         counting.bump(words, found.object);
     }
     set(entry, REMOVED);
+    // Pairs with the fence of one who takes what he has found here: he sees that it is gone, or whoever sees it without a pin sees his count (R110).
+    fence(Ordering::SeqCst);
     if let Some(words) = &words {
         counting.unpin(words, found.object);
     }
@@ -187,4 +253,23 @@ fn set(entry: &NameEntry, state: u32) {
     // A reader that sees any of the writes that follow sees this word first: they come after the fence.
     entry.word.store(serial << 32 | u64::from(state), Ordering::Release);
     fence(Ordering::Release);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_any_length_is_the_words_that_are_written() {
+        let text: String = ('a'..='z').cycle().take(NAME_BYTES).collect();
+        for len in 0..=NAME_BYTES {
+            let name = &text[..len];
+            let there: [crate::sync::atomic::AtomicU64; NAME_BYTES / 8] = Default::default();
+            write_text(&there, name);
+            let there: Vec<u64> = there.iter().map(|word| word.load(Ordering::Relaxed)).collect();
+            let words: Vec<u64> = words(name).collect();
+            assert_eq!(words, there[..len.div_ceil(8)]);
+            assert!(there[words.len()..].iter().all(|word| *word == 0));
+        }
+    }
 }

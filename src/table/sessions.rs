@@ -19,8 +19,23 @@ pub(crate) struct SessionRecord {
     pub(crate) comm: String,
 }
 
+/// Has those who look for holders look at this row too. Returns whether they did not.
+fn count(region: &Region, index: SessionIndex) -> bool {
+    let used = u32::from(index.0) + 1;
+    // Release: before anybody has the session, and sets a hint for it.
+    region.header().sessions_used.fetch_max(used, Ordering::Release) < used
+}
+
 /// Enters a process in a free row and makes it active, with the next generation.
-pub(crate) fn enter(entry: &SessionEntry, pid: u32, uid: u32, rights: Rights) -> Generation {
+pub(crate) fn enter(
+    region: &Region,
+    index: SessionIndex,
+    entry: &SessionEntry,
+    pid: u32,
+    uid: u32,
+    rights: Rights,
+) -> Generation {
+    count(region, index);
     let generation = Generation(generation(entry.state.load(Ordering::Relaxed)).0.wrapping_add(1));
     entry.pid.store(pid, Ordering::Relaxed);
     entry.parent.store(0, Ordering::Relaxed);
@@ -39,7 +54,14 @@ pub(crate) fn enter(entry: &SessionEntry, pid: u32, uid: u32, rights: Rights) ->
 const WITHDRAWN: u32 = u32::MAX;
 
 /// Enters a process that is about to be forked. It claims the session when it is there.
-pub(crate) fn prepare(entry: &SessionEntry, parent: SessionIndex, uid: u32) -> Generation {
+pub(crate) fn prepare(
+    region: &Region,
+    index: SessionIndex,
+    entry: &SessionEntry,
+    parent: SessionIndex,
+    uid: u32,
+) -> Generation {
+    count(region, index);
     let generation = Generation(generation(entry.state.load(Ordering::Relaxed)).0.wrapping_add(1));
     entry.pid.store(0, Ordering::Relaxed);
     entry.uid.store(uid, Ordering::Relaxed);
@@ -154,7 +176,8 @@ impl Entry {
 
     /// Writes it again if the table says something else. Returns whether it did.
     pub(crate) fn mend(&self, region: &Region, index: SessionIndex) -> bool {
-        let Some(entry) = region.session(index).filter(|entry| Self::of(entry) != *self) else { return false };
+        let is_overlooked = count(region, index);
+        let Some(entry) = region.session(index).filter(|entry| Self::of(entry) != *self) else { return is_overlooked };
         entry.pid.store(self.pid, Ordering::Relaxed);
         entry.uid.store(self.uid, Ordering::Relaxed);
         entry.start.store(self.start, Ordering::Relaxed);

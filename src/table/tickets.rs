@@ -98,7 +98,7 @@ pub(crate) enum Refused {
     Spent,
 }
 
-/// Issues a ticket for an object that the session holds. `hint` is where to look first, and is set to the entry that was taken: a
+/// Issues a ticket for an object that the session holds. `sign` gives what the ticket's text is signed with, or 0. `hint` is where to look first, and is set to the entry that was taken: a
 /// ticket that is redeemed before the next is issued is used again while its memory is warm.
 pub(crate) fn issue(
     region: &Region,
@@ -107,6 +107,7 @@ pub(crate) fn issue(
     id: ObjectId,
     terms: Terms,
     hint: &AtomicU32,
+    sign: impl FnOnce(TicketPlace) -> u64,
 ) -> Result<TicketPlace> {
     let counting = Counting::new(region, me);
     let words = region.slot_words(id)?;
@@ -121,9 +122,11 @@ pub(crate) fn issue(
         entry.deadline.store(terms.deadline, Ordering::Relaxed);
         entry.issuer.store(terms.issuer, Ordering::Relaxed);
         entry.in_reply.store(u32::from(terms.in_reply), Ordering::Relaxed);
+        let place = TicketPlace { index, serial: word.serial() };
+        entry.hash.store(sign(place), Ordering::Relaxed);
         // Release: whoever sees the ticket live sees its fields. Nobody else changes the word of an entry that is being built.
         entry.word.store(word.live(terms.uses).0, Ordering::Release);
-        Ok(TicketPlace { index, serial: word.serial() })
+        Ok(place)
     });
     // Release: an audit that sees the lane idle sees the ticket.
     lane.store(0, Ordering::Release);
@@ -176,41 +179,83 @@ fn extend(region: &Region, index: u32) -> Result<()> {
     Ok(())
 }
 
-/// Takes one use of a ticket, after [`Counting::announce`]. If it is refused, the caller takes its count back.
+/// Whether a ticket that is signed with this hash, and says all this, was issued here: its entry has the same. If not, it may still have been: the entry may be another ticket's by now.
+#[inline]
+pub(crate) fn is_signed(region: &Region, place: TicketPlace, object: ObjectId, deadline: u64, hash: u64) -> bool {
+    ticket_entry(region, place).is_some_and(|entry| {
+        // Acquire: whoever sees the serial sees the fields.
+        let word = Word(entry.word.load(Ordering::Acquire));
+        hash != 0
+            && entry.hash.load(Ordering::Relaxed) == hash
+            && entry.object.load(Ordering::Relaxed) == object.to_bits()
+            && entry.deadline.load(Ordering::Relaxed) == deadline
+            && word.serial() == place.serial
+            && matches!(word.state(), State::Live { .. })
+    })
+}
+
+/// Takes one use of a ticket that keeps others, after [`Counting::announce`]: nothing is removed, so no lane is needed. If it is refused, the caller takes its count back.
+/// `None`: there is one use left, see [`redeem_last`].
+#[inline]
 pub(crate) fn redeem(
     region: &Region,
     me: SessionIndex,
+    words: &SlotWords<'_>,
+    place: TicketPlace,
+    id: ObjectId,
+) -> Option<Result<(), Refused>> {
+    let Some(entry) = ticket_entry(region, place) else { return Some(Err(Refused::Spent)) };
+    let claimed = claim_use(entry, place, id, 2)?;
+    Some(claimed.and_then(|_| is_pinned(region, me, words, id)))
+}
+
+/// Takes one use of a ticket, also the last one, after [`Counting::announce`]. If it is refused, the caller takes its count back.
+pub(crate) fn redeem_last(
+    region: &Region,
+    me: SessionIndex,
+    words: &SlotWords<'_>,
     lane: &AtomicU32,
     place: TicketPlace,
     id: ObjectId,
 ) -> Result<(), Refused> {
-    let counting = Counting::new(region, me);
-    let words = region.slot_words(id).map_err(|_| Refused::Gone)?;
     let entry = ticket_entry(region, place).ok_or(Refused::Spent)?;
-    // Relaxed: the bump releases the lane.
+    // Relaxed: the swap that claims releases the lane.
     lane.store(id.slot().0 + 1, Ordering::Relaxed);
-    let claimed =
-        if counting.bump(&words, id) { claim_use(entry, place, id).ok_or(Refused::Spent) } else { Err(Refused::Gone) };
-    if claimed == Ok(true) {
-        counting.unpin(&words, id);
-    }
+    let claimed = claim_use(entry, place, id, 1).unwrap_or(Err(Refused::Spent)).and_then(|uses| {
+        is_pinned(region, me, words, id)?;
+        if uses == 1 {
+            Counting::new(region, me).unpin(words, id);
+        }
+        Ok(())
+    });
     // Release: an audit that sees the lane idle sees the reference and its pin gone together.
     lane.store(0, Ordering::Release);
-    claimed.map(|_| ())
+    claimed
 }
 
-/// Takes one use; tells whether it was the last one. `None` if there is none.
-fn claim_use(entry: &TicketEntry, place: TicketPlace, id: ObjectId) -> Option<bool> {
+/// While a ticket is live its pin keeps the object, unless somebody has written what is not his.
+#[inline]
+fn is_pinned(region: &Region, me: SessionIndex, words: &SlotWords<'_>, id: ObjectId) -> Result<(), Refused> {
+    if Counting::new(region, me).is_live(words, id) { Ok(()) } else { Err(Refused::Gone) }
+}
+
+/// Takes one use, if there are `least` left; tells how many there were. `None`: there are fewer, but some.
+#[inline]
+fn claim_use(entry: &TicketEntry, place: TicketPlace, id: ObjectId, least: u32) -> Option<Result<u32, Refused>> {
     let mut now = entry.word.load(Ordering::Acquire);
     loop {
         let word = Word(now);
-        let State::Live { uses } = word.state() else { return None };
+        let State::Live { uses } = word.state() else { return Some(Err(Refused::Spent)) };
         if word.serial() != place.serial || entry.object.load(Ordering::Relaxed) != id.to_bits() {
+            return Some(Err(Refused::Spent));
+        }
+        if uses < least {
             return None;
         }
         let next = if uses == 1 { word.free() } else { word.live(uses - 1) };
+        // AcqRel: the count that was announced comes before, for whoever takes the last use and gives the pin back.
         match entry.word.compare_exchange(now, next.0, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => return Some(uses == 1),
+            Ok(_) => return Some(Ok(uses)),
             Err(moved) => now = moved,
         }
     }
@@ -252,6 +297,7 @@ pub(crate) fn cancel(region: &Region, me: SessionIndex, lane: &AtomicU32, ticket
     cancelled
 }
 
+#[inline]
 fn ticket_entry(region: &Region, place: TicketPlace) -> Option<&TicketEntry> {
     // An entry that no issuer ever reached is not touched: its memory is not reserved.
     (place.index < region.tickets_ready()).then(|| region.ticket(place.index))?

@@ -1,7 +1,7 @@
 //! What a slot says of its object, with a digest: whoever reads it finds out that a word has changed which only the broker writes.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::region::layout::{FNV_BASIS, HOSTED, Slot};
+use crate::region::layout::{HOSTED, Slot};
 use crate::region::{Generation, ObjectId, Region, SessionIndex};
 use crate::sync::atomic::{Ordering, fence};
 
@@ -48,13 +48,18 @@ impl Words {
     /// `Damaged`. Without a hold an object may die meanwhile, and its slot be another's.
     #[inline]
     pub(crate) fn of(region: &Region, id: ObjectId) -> Result<Self> {
-        let slot = region.slot(id.slot()).ok_or_else(|| damaged(id, "has no slot"))?;
+        let slot = region.slot(id.slot());
+        Self::of_slot(slot.ok_or_else(|| Error::new(ErrorKind::Damaged, format!("object {id} has no slot")))?, id)
+    }
+
+    /// The same of one whose slot is at hand.
+    ///
+    /// # Errors
+    /// As [`Words::of`].
+    #[inline]
+    pub(crate) fn of_slot(slot: &Slot, id: ObjectId) -> Result<Self> {
         let words = Self::read(slot);
-        if words.are_sound(slot) {
-            return Ok(words);
-        }
-        Err(damaged(id, "is not as the broker has made it: somebody has changed what only the broker writes")
-            .help("its bytes can't be trusted; `sharehold check` says more"))
+        if words.are_sound(slot) { Ok(words) } else { Err(changed(id)) }
     }
 
     /// Whether this is what a broker leaves that dies while it fills the slot, which is free: it begins with the generation, and says next that the rest is on its way.
@@ -120,26 +125,29 @@ impl Words {
         Self { generation: Generation(0), ..*self }.digest()
     }
 
-    /// A few multiplications: it is computed for each proxy that is made. It tells accidents, not forgery.
+    /// A product for each number, all added up: none waits for another, since this is computed for each proxy that is made. It tells accidents, not forgery. A bit that has changed alone changes the
+    /// sum by 2^32 or more either way, so that its upper half is another.
     #[inline]
     fn mixed(&self) -> u32 {
         // Of a hosted object the offset tells its last snapshot, which changes.
         let offset = if self.kind == HOSTED { 0 } else { self.offset };
-        let kind = u64::from(self.owner.0) << 32 | u64::from(self.kind);
-        // The generation last: the rest is the same for all objects of a slot.
-        let numbers = [kind, self.type_index.into(), offset, self.len, self.generation.0.into()];
-        let hash = numbers.iter().fold(FNV_BASIS, |hash, number: &u64| {
-            let product = (hash ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            product ^ product >> 32
-        });
-        hash as u32
+        let (generation, type_index) = (u64::from(self.generation.0), u64::from(self.type_index));
+        let numbers =
+            [type_index << 32 | generation, u64::from(self.owner.0) << 32 | u64::from(self.kind), offset, self.len];
+        let products = numbers.iter().zip(FACTORS).map(|(number, factor)| number.wrapping_mul(factor));
+        (products.fold(0, u64::wrapping_add) >> 32) as u32
     }
 }
 
 #[cold]
-fn damaged(id: ObjectId, what: &str) -> Error {
+fn changed(id: ObjectId) -> Error {
+    let what = "is not as the broker has made it: somebody has changed what only the broker writes";
     Error::new(ErrorKind::Damaged, format!("object {id} {what}"))
+        .help("its bytes can't be trusted; `sharehold check` says more")
 }
+
+/// Odd, and without a pattern: the first digits of the fractions of the square roots of 2, 3, 5 and 7.
+const FACTORS: [u64; 4] = [0x6a09_e667_f3bc_c909, 0xbb67_ae85_84ca_a73b, 0x3c6e_f372_fe94_f82b, 0xa54f_f53a_5f1d_36f1];
 
 #[cfg(test)]
 mod tests {
@@ -169,7 +177,10 @@ mod tests {
             others.push(Words { offset: words.offset ^ 1 << bit, ..words });
             others.push(Words { len: words.len ^ 1 << bit, ..words });
         }
-        // Of a hosted object the offset changes.
+        // Whatever the other numbers are.
+        for factor in FACTORS {
+            assert!((0..64).map(|bit| factor << bit).all(|change| (1 << 32..=u64::MAX << 32).contains(&change)));
+        }
         assert!(others.iter().all(|other| other.digest() != words.digest()));
     }
 }

@@ -12,6 +12,11 @@ pub(crate) fn fence(ordering: Ordering) {
     loom::sync::atomic::fence(if Flaw::WeakFence.is_planted() { Ordering::AcqRel } else { ordering });
 }
 
+/// No change is a full fence to loom.
+pub(crate) fn fence_after_change() {
+    fence(Ordering::SeqCst);
+}
+
 /// Makes loom order any two accesses of one word both ways. By itself it looks at the latest access only, which is often the thread's own load
 /// before its swap, and then it never tries the order in which another thread's load comes later. Nobody loads this, so it guarantees nothing.
 struct Turn(loom::sync::atomic::AtomicU32);

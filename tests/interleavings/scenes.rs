@@ -52,11 +52,10 @@ pub(crate) fn take_against_last_drop() {
 /// One session looks a name up, another lets go of the object, and the broker removes the name.
 pub(crate) fn look_up_against_removal() {
     let world = World::new(ONE_HOLDS, 1);
-    let (two, names) = (Session::new(&world, TWO), Rc::clone(&world));
+    let two = Session::new(&world, TWO);
     let taker = thread::spawn(move || {
-        let found = names.stored.load(Ordering::Acquire);
-        if found != 0 {
-            takes_and_lets_go(&two, ObjectId::from_bits(found));
+        if let Some(id) = two.look_up() {
+            reads_and_lets_go(&two, id);
         }
     });
     let one = Session::new(&world, ONE);

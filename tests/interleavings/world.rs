@@ -7,7 +7,7 @@ use loom::cell::UnsafeCell;
 
 use crate::flaw::{Flaw, Leaks};
 use crate::region::{Generation, ObjectId, SessionIndex, SlotIndex};
-use crate::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence, fence_after_change};
 use crate::table::counting::{
     Checked, Counting, Counts, PROXY, SessionState, SlotWords, open_stack, release, retain, take_stack,
 };
@@ -194,6 +194,7 @@ impl World {
         lane.store(id.slot().0 + 1, Ordering::Relaxed);
         counting.bump(&words, id);
         self.stored.store(0, Ordering::Release);
+        fence(Ordering::SeqCst);
         counting.unpin(&words, id);
         lane.store(0, Ordering::Release);
         if counting.check(id.slot(), lane) {
@@ -314,13 +315,33 @@ impl Session {
         taken
     }
 
-    /// As `Hold::redeem` and `tickets::redeem`, of a ticket with one use.
+    /// As `names::holder` and `Hold::take_pinned`. `None`: there is no name any more.
+    pub(crate) fn look_up(&self) -> Option<ObjectId> {
+        let found = self.world.stored.load(Ordering::Acquire);
+        if found == 0 {
+            return None;
+        }
+        let id = ObjectId::from_bits(found);
+        let (counting, words) = (self.counting(), self.world.words(id.slot()));
+        counting.announce(&words, self.cell(id.slot()));
+        fence_after_change();
+        let stands = self.world.stored.load(Ordering::Acquire) == found;
+        if stands {
+            assert!(counting.is_live(&words, id), "a pinned object is dead");
+        } else {
+            self.give_up(id.slot());
+        }
+        stands.then_some(id)
+    }
+
+    /// As `Hold::redeem` and `tickets::redeem_last`, of a ticket with one use.
     pub(crate) fn redeem(&self, id: ObjectId) -> bool {
         let (counting, words) = (self.counting(), self.world.words(id.slot()));
         counting.announce(&words, self.cell(id.slot()));
         self.lane().store(id.slot().0 + 1, Ordering::Relaxed);
-        let taken = counting.bump(&words, id) && self.world.claim(id);
+        let taken = self.world.claim(id);
         if taken {
+            assert!(counting.is_live(&words, id), "a pinned object is dead");
             counting.unpin(&words, id);
         }
         self.lane().store(0, Ordering::Release);

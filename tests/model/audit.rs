@@ -139,8 +139,7 @@ fn next_place(turn: &mut Turn, entry: usize) {
         return turn.go(Point::Audit(Step::Place));
     }
     turn.world.desk.cursor = 0;
-    // Those who take from elsewhere have moved the epoch.
-    if turn.scene.capacity == 0 || turn.has(Mutation::AuditLooksOnce) {
+    if turn.has(Mutation::AuditLooksOnce) {
         turn.go(Point::Audit(Step::Swap));
     } else {
         next_lane(turn, Step::LaneAgain, 0);

@@ -39,6 +39,7 @@ holds! {
     hand_on: MOVE,
     hand_on_one_bit: MOVE_ONE_BIT,
     name: NAME,
+    weak: WEAK,
     name_more_kills: NAME_MORE_KILLS,
     publish: PUBLISH,
     grant: GRANT,

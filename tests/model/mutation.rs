@@ -26,6 +26,10 @@ pub(crate) enum Mutation {
     HintAfterCount,
     /// R10: a taker counts itself after its look at `refs`.
     CountAfterLook,
+    /// R10: one who looks a name up counts himself after his second look at it.
+    LookerCountsLate,
+    /// R10: a redeemer counts itself after it has taken a use.
+    RedeemerCountsLate,
     /// R11: a taker believes that the object is live.
     LivenessIgnored,
     /// R11: a taker believes that the slot still has its object.
@@ -38,6 +42,8 @@ pub(crate) enum Mutation {
     RemoverKeepsEpoch,
     /// R12: the broker uses no lane for its own work on references.
     BrokerUnannounced,
+    /// R110: one who looks a name up does not look at it again after he has counted.
+    NameReadOnce,
     /// R13: a redeemer gives the pin back before it takes the last use.
     UnpinBeforeClaim,
     /// R13: the broker gives the pin back before it clears the name.

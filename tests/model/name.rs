@@ -8,9 +8,14 @@ use crate::world::Id;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Look {
     Read,
+    /// Counted: does the name still hold it?
+    Again,
 }
 
-pub(crate) fn look(turn: &mut Turn, Look::Read: Look) -> &'static str {
+pub(crate) fn look(turn: &mut Turn, step: Look) -> &'static str {
+    if step == Look::Again {
+        return again(turn);
+    }
     turn.me().id = turn.world.name;
     if turn.me().id.is_some() {
         let first = taker::Step::first(turn);
@@ -19,6 +24,18 @@ pub(crate) fn look(turn: &mut Turn, Look::Read: Look) -> &'static str {
     }
     turn.next();
     "look: no such name"
+}
+
+fn again(turn: &mut Turn) -> &'static str {
+    let id = turn.me().id;
+    let stands = turn.world.name == id || turn.has(Mutation::NameReadOnce);
+    match stands {
+        true if turn.has(Mutation::LookerCountsLate) => turn.go(Point::Taker(taker::Step::Count)),
+        true => taker::taken(turn),
+        false if turn.has(Mutation::LookerCountsLate) => turn.begin(),
+        false => turn.go(Point::Drop),
+    }
+    "look: read the name again"
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

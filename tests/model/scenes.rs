@@ -16,6 +16,7 @@ const DROP: Op = Drop { proxy: 0 };
 const LOOK: Op = Look { proxy: 0 };
 const ISSUE: Op = Issue { proxy: 0, ticket: 0, uses: 1, post: 0 };
 const REDEEM: Op = Redeem { post: 0, proxy: 0 };
+const UPGRADE: Op = Upgrade { slot: 0, proxy: 0 };
 
 const SEND: Op = Send { proxy: 0 };
 const RECEIVE: Op = Receive { proxy: 0 };
@@ -86,6 +87,14 @@ pub(crate) const NAME_MORE_KILLS: Scene = Scene {
     numbers: 2,
     named: Some(0),
     budget: kills(3),
+    ..Scene::PLAIN
+};
+
+/// An object that nobody names dies, another takes its slot, while two take it up by its id.
+pub(crate) const WEAK: Scene = Scene {
+    programs: [&[DROP, CREATE], &[UPGRADE, DROP], &[UPGRADE, DROP], &[]],
+    held: &[(0, 0, 0)],
+    budget: kills(1),
     ..Scene::PLAIN
 };
 

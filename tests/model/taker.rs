@@ -1,7 +1,8 @@
-//! The way to a proxy of an object that somebody else keeps alive: the first steps of redeem and look-up.
+//! The way to a proxy of an object that somebody else keeps alive. The hint and the count are the first steps of redeem and look-up too; the rest is for those who have an id and nothing else.
 
 use crate::call;
 use crate::mutation::Mutation;
+use crate::name::Look;
 use crate::process::{Op, Point, Turn};
 use crate::ticket::Redeem;
 use crate::world::State;
@@ -10,8 +11,6 @@ use crate::world::State;
 pub(crate) enum Step {
     Hint,
     Count,
-    /// Only a redeemer may come to remove a reference.
-    Lane,
     Read,
     Generation,
     Bump,
@@ -36,8 +35,9 @@ pub(crate) fn step(turn: &mut Turn, step: Step) -> &'static str {
         }
         Step::Count => {
             *turn.cell() += 1;
-            if turn.has(Mutation::CountAfterLook) {
-                turn.me().scratch = 1;
+            let late = [Mutation::CountAfterLook, Mutation::LookerCountsLate, Mutation::RedeemerCountsLate];
+            if turn.flaw.is_some_and(|flaw| late.contains(&flaw)) {
+                turn.me().scratch = 0;
                 taken(turn);
             } else if turn.has(Mutation::HintAfterCount) {
                 turn.go(Point::Taker(Step::Hint));
@@ -45,11 +45,6 @@ pub(crate) fn step(turn: &mut Turn, step: Step) -> &'static str {
                 after_count(turn);
             }
             "take: count"
-        }
-        Step::Lane => {
-            turn.announce();
-            turn.go(Point::Taker(first_look(turn)));
-            "take: lane"
         }
         Step::Read => {
             turn.me().snap = turn.slot().refs;
@@ -91,7 +86,12 @@ pub(crate) fn step(turn: &mut Turn, step: Step) -> &'static str {
 }
 
 fn after_hint(turn: &mut Turn) {
-    if turn.has(Mutation::CountAfterLook) {
+    let late = match turn.op() {
+        Op::Redeem { .. } => Mutation::RedeemerCountsLate,
+        Op::Look { .. } => Mutation::LookerCountsLate,
+        _ => Mutation::CountAfterLook,
+    };
+    if turn.has(late) {
         after_count(turn);
     } else {
         turn.go(Point::Taker(Step::Count));
@@ -99,9 +99,11 @@ fn after_hint(turn: &mut Turn) {
 }
 
 fn after_count(turn: &mut Turn) {
-    let look = first_look(turn);
-    let redeem = matches!(turn.op(), Op::Redeem { .. });
-    turn.go(Point::Taker(if redeem { Step::Lane } else { look }));
+    turn.go(match turn.op() {
+        Op::Redeem { .. } => Point::Redeem(Redeem::Use),
+        Op::Look { .. } => Point::Look(Look::Again),
+        _ => Point::Taker(first_look(turn)),
+    });
 }
 
 fn first_look(turn: &Turn) -> Step {
@@ -109,31 +111,20 @@ fn first_look(turn: &Turn) -> Step {
 }
 
 /// The object lives and cannot die any more while this count stands.
-fn taken(turn: &mut Turn) {
-    match turn.op() {
-        Op::Look { proxy } | Op::Upgrade { proxy, .. } => {
-            let me = turn.me();
-            me.proxies[proxy] = me.id;
-            turn.keep();
-        }
-        Op::Serve { .. } => {
-            let me = turn.me();
-            me.proxies[0] = me.id;
-            turn.go(Point::Call(call::Step::Lock));
-        }
-        _ => {
-            let next = Redeem::first(turn);
-            turn.go(Point::Redeem(next));
-        }
-    }
+pub(crate) fn taken(turn: &mut Turn) {
+    let (me, op) = (*turn.me(), turn.op());
+    let (Op::Look { proxy } | Op::Upgrade { proxy, .. } | Op::Redeem { proxy, .. }) = op else {
+        turn.me().proxies[0] = me.id;
+        return turn.go(Point::Call(call::Step::Lock));
+    };
+    turn.me().proxies[proxy] = me.id;
+    turn.keep();
 }
 
 fn gone(turn: &mut Turn) {
     turn.me().snap = Default::default();
-    if matches!(turn.op(), Op::Redeem { .. }) {
-        turn.go(Point::Redeem(Redeem::Gone));
-    } else if turn.has(Mutation::CountAfterLook) {
-        turn.begin();
+    if turn.has(Mutation::CountAfterLook) {
+        turn.next();
     } else {
         turn.go(Point::Drop);
     }

@@ -75,20 +75,13 @@ pub(crate) fn issue(turn: &mut Turn, step: Issue) -> &'static str {
 pub(crate) enum Redeem {
     /// Waiting for the message.
     Receive,
+    /// Takes a use that is not the last: nothing is removed.
+    Use,
+    Lane,
     Claim,
     Unpin,
     Unlane,
     Gone,
-}
-
-impl Redeem {
-    /// What follows when the object is safe.
-    pub(crate) fn first(turn: &mut Turn) -> Self {
-        let Op::Redeem { post, .. } = turn.op() else { unreachable!() };
-        let ticket = turn.world.posts[post].ticket;
-        let last = turn.world.tickets[usize::from(ticket)].entry == Entry::Live(1);
-        if turn.has(Mutation::UnpinBeforeClaim) && last { Self::Unpin } else { Self::Claim }
-    }
 }
 
 pub(crate) fn redeem(turn: &mut Turn, step: Redeem) -> Option<&'static str> {
@@ -108,6 +101,25 @@ pub(crate) fn redeem(turn: &mut Turn, step: Redeem) -> Option<&'static str> {
             turn.next();
             "redeem: nothing comes"
         }
+        Redeem::Use => {
+            let entry = &mut turn.world.tickets[usize::from(ticket)];
+            let known = entry.serial == serial || turn.flaw == Some(Mutation::SerialIgnored);
+            match entry.entry {
+                Entry::Live(1) if known => turn.go(Point::Redeem(Redeem::Lane)),
+                Entry::Live(uses) if known => {
+                    entry.entry = Entry::Live(uses - 1);
+                    had(turn);
+                }
+                _ => refused(turn),
+            }
+            "redeem: take one of several uses"
+        }
+        Redeem::Lane => {
+            turn.announce();
+            let early = turn.has(Mutation::UnpinBeforeClaim);
+            turn.go(Point::Redeem(if early { Redeem::Unpin } else { Redeem::Claim }));
+            "redeem: lane"
+        }
         Redeem::Claim => {
             let entry = &mut turn.world.tickets[usize::from(ticket)];
             let known = entry.serial == serial || turn.flaw == Some(Mutation::SerialIgnored);
@@ -126,7 +138,9 @@ pub(crate) fn redeem(turn: &mut Turn, step: Redeem) -> Option<&'static str> {
             } else {
                 entry.entry = Entry::Live(uses - 1);
             }
-            turn.me().proxies[proxy] = object;
+            if !turn.has(Mutation::RedeemerCountsLate) {
+                turn.me().proxies[proxy] = object;
+            }
             turn.go(Point::Redeem(match turn.flaw {
                 _ if !last => Redeem::Unlane,
                 Some(Mutation::UnpinBeforeClaim | Mutation::RedeemerClearsLaneFirst) => Redeem::Unlane,
@@ -149,20 +163,34 @@ pub(crate) fn redeem(turn: &mut Turn, step: Redeem) -> Option<&'static str> {
             if turn.has(Mutation::RedeemerClearsLaneFirst) && turn.me().scratch == 1 {
                 turn.go(Point::Redeem(Redeem::Unpin));
             } else {
-                turn.keep();
+                had(turn);
             }
             "redeem: clear lane"
         }
         Redeem::Gone => {
             turn.unannounce();
-            if turn.has(Mutation::CountAfterLook) && turn.me().scratch == 0 {
-                turn.next();
-            } else {
-                turn.go(Point::Drop);
-            }
+            refused(turn);
             "redeem: clear lane, gone"
         }
     })
+}
+
+/// A use was taken.
+fn had(turn: &mut Turn) {
+    if turn.has(Mutation::RedeemerCountsLate) {
+        turn.go(Point::Taker(taker::Step::Count));
+    } else {
+        taker::taken(turn);
+    }
+}
+
+/// There was none.
+fn refused(turn: &mut Turn) {
+    if turn.has(Mutation::RedeemerCountsLate) {
+        turn.next();
+    } else {
+        turn.go(Point::Drop);
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -141,21 +141,27 @@ fn tickets(report: &Report, criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ticket");
     let manager = Manager::start().expect("a broker");
     let value = manager.value(1_u64).expect("room");
-    let words: [AtomicU64; 11] = Default::default();
+    let words: [AtomicU64; 10] = Default::default();
     // As many as issue, redeem and drop make.
     let floor = |runs| repeat(runs, || words.iter().for_each(|word| _ = word.fetch_add(1, Ordering::AcqRel)));
-    report.beside(&mut group, "ticket, redeem, drop against 11 atomic adds", Aim::Nanos(300.0), floor, |runs| {
+    report.beside(&mut group, "ticket, redeem, drop against 10 atomic adds", Aim::Nanos(300.0), floor, |runs| {
         repeat(runs, || ticket_and_redeem(&manager, &value))
     });
     let options = TicketOptions { uses: MANY_USES, deadline: None };
     let mut ticket = value.ticket_with(options).expect("a free ticket");
-    let floor = |runs| repeat(runs, || words[..6].iter().for_each(|word| _ = word.fetch_add(1, Ordering::AcqRel)));
-    report.beside(&mut group, "of it redeem, drop against 6 atomic adds", Aim::None, floor, |runs| {
-        repeat(runs, || match manager.redeem::<Value<u64>>(black_box(&ticket)) {
-            Ok(redeemed) => drop(black_box(redeemed)),
-            Err(_) => ticket = value.ticket_with(options).expect("a free ticket"),
-        })
-    });
+    let floor = |runs| repeat(runs, || words[..3].iter().for_each(|word| _ = word.fetch_add(1, Ordering::AcqRel)));
+    report.beside(
+        &mut group,
+        "redeem, drop of what is held, with uses left, against 3 atomic adds",
+        Aim::None,
+        floor,
+        |runs| {
+            repeat(runs, || match manager.redeem::<Value<u64>>(black_box(&ticket)) {
+                Ok(redeemed) => drop(black_box(redeemed)),
+                Err(_) => ticket = value.ticket_with(options).expect("a free ticket"),
+            })
+        },
+    );
     let mut moving = Some(manager.value(1_u64).expect("room"));
     report.beside(
         &mut group,
@@ -213,15 +219,15 @@ fn slab(report: &Report, criterion: &mut Criterion) {
     let manager = Manager::start().expect("a broker");
     let elements = [7_u64; 8];
     // As many locked instructions and full fences as the protocol makes.
-    let words: [AtomicU64; 13] = Default::default();
+    let words: [AtomicU64; 11] = Default::default();
     report.beside(
         &mut group,
-        "64 B created, sealed, read, dropped against 13 atomic adds",
+        "64 B created, sealed, read, dropped against 11 atomic adds",
         Aim::Nanos(150.0),
         adds(&words),
         |runs| repeat(runs, || small_array(&manager, &elements)),
     );
-    report.beside(&mut group, "value created, dropped against 9 atomic adds", Aim::None, adds(&words[..9]), |runs| {
+    report.beside(&mut group, "value created, dropped against 8 atomic adds", Aim::None, adds(&words[..8]), |runs| {
         repeat(runs, || drop(black_box(manager.value(1_u64).expect("room"))))
     });
     // The same by another process meanwhile, each on its own core.
@@ -261,8 +267,8 @@ fn slab(report: &Report, criterion: &mut Criterion) {
     their_dropper.join().expect("it ends");
     for (size, len) in [("64 B", 64), ("1 MB", 1 << 20)] {
         let mut arrays: Vec<sharehold::Array<u8>> = Vec::new();
-        let name = format!("seal of {size} against 4 atomic adds");
-        report.beside(&mut group, &name, Aim::Nanos(100.0), adds(&words[..4]), |runs| {
+        let name = format!("seal of {size} against 3 atomic adds");
+        report.beside(&mut group, &name, Aim::Nanos(100.0), adds(&words[..3]), |runs| {
             let mut took = Duration::ZERO;
             for _ in 0..runs.div_ceil(32) {
                 arrays.clear();
@@ -282,7 +288,7 @@ fn slab(report: &Report, criterion: &mut Criterion) {
 /// A proxy of an object that this process does not hold, got and dropped, at random among so many.
 fn get(report: &Report, criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("get");
-    let words: [AtomicU64; 10] = Default::default();
+    let words: [AtomicU64; 9] = Default::default();
     for (count, size, aim) in [(1000, "1 k", Aim::Nanos(60.0)), (100_000, "100 k", Aim::Nanos(250.0))] {
         let manager = Manager::builder().tickets(1 << 18).names(1 << 18).start().expect("a broker");
         let held: Vec<Value<u64>> = (0..count as u64).map(|i| manager.value(i).expect("room")).collect();
@@ -291,13 +297,13 @@ fn get(report: &Report, criterion: &mut Criterion) {
         let weak: Vec<sharehold::Weak<Value<u64>>> = held.iter().map(Proxy::downgrade).collect();
         drop(held);
         let (mut dice, mut their_dice) = (Dice(1), Dice(1));
-        let name = format!("by name, dropped, among {size} against 8 atomic adds");
-        report.beside(&mut group, &name, aim, adds(&words[..8]), |runs| {
+        let name = format!("by name, dropped, among {size} against 6 atomic adds");
+        report.beside(&mut group, &name, aim, adds(&words[..6]), |runs| {
             repeat(runs, || {
                 drop(black_box(manager.lookup::<Value<u64>>(&names[dice.below(count)]).expect("published")))
             })
         });
-        let name = format!("by id, dropped, among {size} against 10 atomic adds");
+        let name = format!("by id, dropped, among {size} against 9 atomic adds");
         report.beside(&mut group, &name, aim, adds(&words), |runs| {
             repeat(runs, || drop(black_box(weak[their_dice.below(count)].upgrade().expect("alive"))))
         });

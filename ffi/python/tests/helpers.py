@@ -113,9 +113,9 @@ def get_and_put(todo, done):
         done.put((item, int(view[0]), os.getpid()))
 
 
-def produce(queue, count):
+def produce(name, queue, count):
     """Puts arrays into a queue, and forgets each at once."""
-    manager = sharehold.Manager.connect(os.environ["LAB"])
+    manager = sharehold.Manager.connect(name)
     for number in range(count):
         queue.put(manager.array(numpy.full(4, number)))
 

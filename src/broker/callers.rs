@@ -13,7 +13,7 @@ use super::host::Host;
 use super::mailbox::{Errand, Left, Mailbox};
 use super::peer::{Asked, Connection};
 use crate::class::frame::{self, Caller};
-use crate::control::message::Request;
+use crate::control::message::{HEAD, Request};
 use crate::control::ring::Posted;
 use crate::control::{call, message};
 use crate::error::{Error, ErrorKind};
@@ -208,18 +208,18 @@ fn answer(host: &Arc<Host>, connection: &mut Connection, asked: &Asked) -> Resul
         // The method has forked, and this is the child: it has no caller, and nothing that it could go on with.
         process::leave_child();
     }
-    let (bytes, fault) = match executed {
+    let (said, bytes, fault) = match executed {
         Ok(written) => {
             connection.issued = written.issued;
-            (written.bytes, None)
+            (Some(asked.request), written.bytes, None)
         }
         Err(error) => {
             let fault = (error.kind() == ErrorKind::Protocol).then(|| error.message().to_owned());
-            (message::failure(asked.id, &error), fault)
+            (None, message::failure(asked.id, &error), fault)
         }
     };
     let sent = match connection.ring.as_ref().filter(|_| asked.by_ring) {
-        Some(ring) => ring.answer(&bytes),
+        Some(ring) => ring.answer(said, &bytes[HEAD..]),
         None => socket::send_all(&connection.stream, &bytes).map_err(|error| Error::os("send a reply", error)),
     };
     sent.map_err(|error| error.to_string())?;

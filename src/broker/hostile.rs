@@ -589,8 +589,11 @@ impl Stage {
     }
 
     fn doubling(&self, id: u64) -> Vec<u8> {
-        let body = call(self.healthy.id().to_bits(), 0, 6, b"double\x91\xcb\x40\0\0\0\0\0\0\0");
-        message::request(Request::Call, id, &body)
+        message::request(Request::Call, id, &self.doubling_body())
+    }
+
+    fn doubling_body(&self) -> Vec<u8> {
+        call(self.healthy.id().to_bits(), 0, 6, b"double\x91\xcb\x40\0\0\0\0\0\0\0")
     }
 }
 
@@ -601,37 +604,37 @@ fn rubbish_in_a_call_ring_costs_its_sender_the_connection_and_nobody_else_anythi
     // One that is well behaved, as a control.
     let (_stream, mut ring) = stage.ringed(&join);
     let mut answer = Vec::new();
-    for id in 3..6 {
-        assert!(ring.post(&stage.doubling(id)));
-        assert_eq!(ring.hear(Duration::from_secs(20), &mut answer).expect("whole"), Heard::Answer);
-        assert_eq!(Head::parse(&answer).expect("a reply").1, Announced::Reply(Request::Call));
+    for _ in 0..3 {
+        assert!(ring.post(Request::Call, &[&stage.doubling_body()]));
+        let heard = ring.hear(Duration::from_secs(20), &mut answer).expect("whole");
+        assert_eq!(heard, Heard::Answer(Announced::Reply(Request::Call)));
     }
-    let cut = stage.doubling(7);
-    let cases: [(&str, Vec<u8>); 6] = [
-        ("does not start as one", vec![0xff; 300]),
-        ("a message head is cut off", b"SHLD".to_vec()),
-        ("a message head is cut off", Vec::new()),
-        ("longer than", head(Request::Call as u16, u32::MAX)),
-        ("is not a call", message::request(Request::Usage, 7, &[])),
-        ("is not a call", cut[..cut.len() - 1].to_vec()),
+    let cases: [(&str, Request, Vec<u8>); 5] = [
+        ("the name in a call is cut off", Request::Call, vec![0xff; 300]),
+        ("a call is cut off", Request::Call, stage.doubling_body()[..23].to_vec()),
+        ("a call is cut off", Request::New, Vec::new()),
+        ("is not a call", Request::Usage, Vec::new()),
+        ("is not a call", Request::Attach, stage.doubling_body()),
     ];
-    for (reason, bytes) in cases {
+    for (reason, kind, body) in cases {
         let (mut stream, mut ring) = stage.ringed(&join);
         let logged = LOG.lock().expect("whole").len();
-        assert!(ring.post(&bytes));
+        assert!(ring.post(kind, &[&body]));
         assert_eq!(hear(&mut stream), Said::Closed, "{reason}");
         let log = LOG.lock().expect("whole");
         assert!(log[logged..].iter().any(|line| line.contains(reason)), "no '{reason}' in {:?}", &log[logged..]);
         drop(log);
         stage.check(reason);
     }
-    // A length that no message has.
-    let (mut stream, ring) = stage.ringed(&join);
-    let words = ring.words();
-    words[3].store(u32::MAX, Ordering::Relaxed);
-    words[0].store(9, Ordering::Release);
-    Event::new(&words[2]).wake();
-    assert_eq!(hear(&mut stream), Said::Closed);
+    // A length that no body has, and numbers of no request.
+    for head in [u32::MAX, (Request::Call as u32) << 24 | 0xff_ffff, 0, 255 << 24, 29 << 24] {
+        let (mut stream, ring) = stage.ringed(&join);
+        let words = ring.words();
+        words[3].store(head, Ordering::Relaxed);
+        words[0].store(9, Ordering::Release);
+        Event::new(&words[2]).wake();
+        assert_eq!(hear(&mut stream), Said::Closed, "{head:#x}");
+    }
     // A second ring; the end told by nobody but the ring.
     let (mut stream, mut ring) = stage.ringed(&join);
     stream.write_all(&message::request(Request::Ring, 9, &[])).expect("sent");
@@ -646,7 +649,7 @@ fn rubbish_in_a_call_ring_costs_its_sender_the_connection_and_nobody_else_anythi
     for _ in 0..60 {
         let (_stream, mut ring) = stage.ringed(&join);
         for _ in 0..40 {
-            let posts = random.next_u64().is_multiple_of(2) && ring.post(&stage.doubling(random.next_u64()));
+            let posts = random.next_u64().is_multiple_of(2) && ring.post(Request::Call, &[&stage.doubling_body()]);
             let words = ring.words();
             for _ in 0..random.next_u64() % 4 {
                 // Mostly where the words of the two halves are.

@@ -62,15 +62,17 @@ pub(super) type Claimant = Option<u32>;
 /// A request with its body.
 pub(super) struct Asked {
     pub(super) request: Request,
+    /// 0 if it came by the call ring, where the turn is its number.
     pub(super) id: u64,
     /// Whether it came by the call ring, where its answer belongs.
     pub(super) by_ring: bool,
+    /// With a head, if it did not.
     bytes: Vec<u8>,
 }
 
 impl Asked {
     pub(super) fn body(&self) -> &[u8] {
-        &self.bytes[HEAD..]
+        if self.by_ring { &self.bytes } else { &self.bytes[HEAD..] }
     }
 }
 
@@ -170,17 +172,15 @@ impl Connection {
     pub(super) fn next_call(&mut self, timeout: Option<Duration>) -> Result<(Posted, Option<Asked>)> {
         let Some(ring) = &mut self.ring else { return Ok((Posted::AtSocket, None)) };
         let mut bytes = std::mem::take(&mut self.spare);
-        let posted = ring.next(timeout, &mut bytes)?;
-        if posted != Posted::Request {
-            self.spare = bytes;
-            return Ok((posted, None));
-        }
-        let (head, announced) = Head::parse(&bytes)?;
-        match announced {
-            Announced::Request(request) if request.is_call() && bytes.len() == HEAD + head.len as usize => {
-                Ok((posted, Some(Asked { request, id: head.request, by_ring: true, bytes })))
+        match ring.next(timeout, &mut bytes)? {
+            Posted::Request(request) if !request.is_call() => {
+                Err(protocol("what was posted in a call ring is not a call"))
             }
-            _ => Err(protocol("what was posted in a call ring is not a call")),
+            posted @ Posted::Request(request) => Ok((posted, Some(Asked { request, id: 0, by_ring: true, bytes }))),
+            posted => {
+                self.spare = bytes;
+                Ok((posted, None))
+            }
         }
     }
 

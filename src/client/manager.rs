@@ -20,9 +20,9 @@ use crate::control::message::{self, AuditDone, HeapUse, Named, Of, Publish, Requ
 use crate::control::{Channel, PATIENCE, create};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::archive::archive_fingerprint;
-use crate::object::channel::Form;
 use crate::object::payload::{self, Payload, slot_of};
 use crate::object::proxy::sealed::Typed;
+use crate::object::queue::Form;
 use crate::object::schema::short_name;
 use crate::object::value::copy_words_of;
 use crate::object::{

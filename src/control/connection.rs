@@ -16,6 +16,7 @@ use crate::sys::socket;
 
 /// After so many calls of a connection it asks for a call ring: those who call once or twice do without.
 const FEW: u32 = 2;
+const OF_ANOTHER_KIND: &str = "a reply of another kind came";
 /// How often one that waits at a call ring looks whether the broker is still there: one that was killed can't say so.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -161,25 +162,24 @@ impl Connection {
         if patience == Some(Duration::ZERO) {
             return Err(late());
         }
-        let request = self.next_request;
-        message::write_request(&mut self.sent, kind, request, body);
-        if !self.ring.as_mut().is_some_and(|ring| ring.post(&self.sent)) {
+        if !self.ring.as_mut().is_some_and(|ring| ring.post(kind, body)) {
             return self.call(kind, body, patience);
         }
-        self.next_request += 1;
-        self.hear(patience)?;
-        let (head, announced) = whole(&self.received)?.ok_or_else(|| message::protocol("an answer is cut off"))?;
-        self.body_of(head, announced, kind, request)
+        match self.hear(patience)? {
+            Announced::Reply(to) if to == kind => Ok(&self.received),
+            Announced::Failure => Err(message::failed(&self.received)),
+            _ => Err(message::protocol(OF_ANOTHER_KIND)),
+        }
     }
 
     /// Waits for an answer in the call ring.
-    fn hear(&mut self, patience: Option<Duration>) -> Result<()> {
+    fn hear(&mut self, patience: Option<Duration>) -> Result<Announced> {
         let Some(ring) = &self.ring else { return Err(gone()) };
         let until = patience.and_then(|patience| Instant::now().checked_add(patience));
         loop {
             let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()).min(LOOK));
             match ring.hear(left, &mut self.received)? {
-                Heard::Answer => return Ok(()),
+                Heard::Answer(announced) => return Ok(announced),
                 Heard::Nothing if until.is_some_and(|until| until <= Instant::now()) => return Err(late()),
                 Heard::Nothing if !socket::is_hung_up(&self.stream) => {}
                 Heard::Closed | Heard::Nothing => break,
@@ -268,7 +268,7 @@ impl Connection {
             _ if head.request != request => Err(message::protocol("a reply to another request came")),
             Announced::Reply(to) if to == kind => Ok(body),
             Announced::Failure => Err(message::failed(body)),
-            _ => Err(message::protocol("a reply of another kind came")),
+            _ => Err(message::protocol(OF_ANOTHER_KIND)),
         }
     }
 

@@ -143,6 +143,24 @@ impl Request {
         Request::Ring,
     ];
 
+    /// The largest number.
+    pub(crate) const LARGEST: u16 = Self::Ring as u16;
+
+    /// The one that has this number.
+    pub(crate) fn numbered(number: u16) -> Option<Self> {
+        const BY_NUMBER: [Option<Request>; Request::LARGEST as usize + 1] = {
+            let mut table = [None; Request::LARGEST as usize + 1];
+            let mut next = 0;
+            while next < Request::ALL.len() {
+                let request = Request::ALL[next];
+                table[request as usize] = Some(request);
+                next += 1;
+            }
+            table
+        };
+        BY_NUMBER.get(usize::from(number)).copied().flatten()
+    }
+
     /// Whether it is asked of a connection that has no session yet, and of no other.
     pub(crate) fn is_first(self) -> bool {
         matches!(
@@ -409,11 +427,10 @@ impl Head {
         if head.len as usize > LONGEST_BODY {
             return Err(protocol(format!("a message of {} bytes is longer than the {LONGEST_BODY} allowed", head.len)));
         }
-        let number = |kind| Request::ALL.into_iter().find(|request| *request as u16 == kind);
         let announced = match head.kind {
             FAILURE => Some(Announced::Failure),
-            kind if kind & REPLY != 0 => number(kind & !REPLY).map(Announced::Reply),
-            kind => number(kind).map(Announced::Request),
+            kind if kind & REPLY != 0 => Request::numbered(kind & !REPLY).map(Announced::Reply),
+            kind => Request::numbered(kind).map(Announced::Request),
         };
         announced
             .map(|announced| (head, announced))

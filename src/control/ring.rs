@@ -1,5 +1,6 @@
 //! The call ring: a place for one request and one response in memory that a connection's two ends share, and nobody else. What goes through it is what would go over the
-//! socket, which stays for all the rest. Who writes what and when: `docs/protocol.md`, "The call ring".
+//! socket, which stays for all the rest, but for the head: a turn says which request it is, so kind and length are enough. Who writes what and when: `docs/protocol.md`, "The
+//! call ring".
 //!
 //! | word | what it says | who writes it |
 //! |---|---|---|
@@ -7,6 +8,7 @@
 //! | response turn | number of the request that is answered | the broker |
 //! | closed, in each half | one end has gone | either |
 //! | event, in each half | whether the other end sleeps | see [`Event`] |
+//! | head, in each half | length of the body (24 bits) and what it is (8 bits): the number of a request, or of the one that is answered, or that it has failed | the one that writes the body |
 //!
 //! Everything here is the peer's to change at any moment: each word is read once, and bytes are copied out before they are looked at.
 
@@ -14,29 +16,35 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use super::message::{HEAD, LONGEST_BODY, protocol};
+use super::message::{Announced, LONGEST_BODY, Request, protocol};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Event, Spin};
 use crate::sys::fork::ForkToken;
 use crate::sys::pages::Pages;
 
-/// The longest message, in bytes and in words.
-const LONGEST: usize = HEAD + LONGEST_BODY;
-const WORDS: usize = LONGEST.div_ceil(4);
-/// What goes before the message, so that a short one shares a cache line with it.
+/// The longest body in words.
+const WORDS: usize = LONGEST_BODY.div_ceil(4);
+/// What goes before the body, so that a short one shares a cache line with it.
 const TURN: usize = 0;
 const CLOSED: usize = 1;
 const EVENT: usize = 2;
-const LEN: usize = 3;
-const BYTES: usize = 4;
+const HEAD: usize = 3;
+const BODY: usize = 4;
 /// Words of a half: processors fetch lines in pairs, so halves begin 128 bytes apart.
-const HALF: usize = (BYTES + WORDS).next_multiple_of(32);
+const HALF: usize = (BODY + WORDS).next_multiple_of(32);
 const SIZE: u64 = (2 * HALF * 4) as u64;
 
 const AWAY: u32 = 1 << 31;
 const AT_SOCKET: u32 = 1 << 30;
 const NUMBER: u32 = AT_SOCKET - 1;
+
+/// Where in a head it stands what the body is.
+const KIND: u32 = 24;
+const LEN: u32 = (1 << KIND) - 1;
+/// No request has this number.
+const FAILURE: u8 = u8::MAX;
+const _: () = assert!(LONGEST_BODY <= LEN as usize && Request::LARGEST < FAILURE as u16);
 
 /// The environment variable by which a program does without: `off`.
 const VARIABLE: &str = "SHAREHOLD_CALL_RING";
@@ -73,7 +81,7 @@ impl Ring {
         for half in [self.request(), self.response()] {
             // Release: what an end has written before is still seen.
             half.0[CLOSED].store(1, Ordering::Release);
-            half.event().wake();
+            half.event().wake_in_any_case();
         }
     }
 }
@@ -91,34 +99,52 @@ impl<'a> Half<'a> {
         self.0[CLOSED].load(Ordering::Relaxed) != 0
     }
 
-    // Relaxed, below: the turn is stored with Release after the bytes, and loaded with Acquire before them.
-    fn write(self, message: &[u8]) {
-        self.0[LEN].store(message.len() as u32, Ordering::Relaxed);
-        let (words, rest) = message.as_chunks();
-        for (place, word) in self.0[BYTES..].iter().zip(words) {
-            place.store(u32::from_ne_bytes(*word), Ordering::Relaxed);
+    /// Writes a body, which is in parts. What is too long for it must not come here.
+    // Relaxed, here and below: the turn is stored with Release after the body, and loaded with Acquire before it.
+    fn write(self, kind: u8, parts: &[&[u8]]) {
+        let mut words = self.0[BODY..].iter();
+        let mut put = |word: u64| words.next().iter().for_each(|place| place.store(word as u32, Ordering::Relaxed));
+        // Bytes that do not fill a word yet, and how many.
+        let (mut begun, mut count) = (0_u64, 0);
+        let mut len = 0;
+        for part in parts {
+            len += part.len();
+            let (whole, rest) = part.as_chunks();
+            for word in whole {
+                begun |= u64::from(u32::from_le_bytes(*word)) << (8 * count);
+                put(begun);
+                begun >>= 32;
+            }
+            for byte in rest {
+                begun |= u64::from(*byte) << (8 * count);
+                count += 1;
+                if count == 4 {
+                    put(begun);
+                    (begun, count) = (0, 0);
+                }
+            }
         }
-        if !rest.is_empty() {
-            let mut last = [0; 4];
-            last[..rest.len()].copy_from_slice(rest);
-            self.0[BYTES + words.len()].store(u32::from_ne_bytes(last), Ordering::Relaxed);
+        if count > 0 {
+            put(begun);
         }
+        self.0[HEAD].store(u32::from(kind) << KIND | len as u32, Ordering::Relaxed);
     }
 
-    /// Copies the message over what was in the buffer.
-    fn read(self, message: &mut Vec<u8>) -> Result<()> {
-        let len = self.0[LEN].load(Ordering::Relaxed) as usize;
-        if len > LONGEST {
+    /// Copies the body over what was in the buffer. Returns what it is.
+    fn read(self, body: &mut Vec<u8>) -> Result<u8> {
+        let head = self.0[HEAD].load(Ordering::Relaxed);
+        let len = (head & LEN) as usize;
+        if len > LONGEST_BODY {
             return Err(protocol(format!(
-                "a message of {len} bytes in a call ring is longer than the {LONGEST} allowed"
+                "a body of {len} bytes in a call ring is longer than the {LONGEST_BODY} allowed"
             )));
         }
-        message.clear();
-        for word in &self.0[BYTES..BYTES + len.div_ceil(4)] {
-            message.extend_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        body.resize(len.next_multiple_of(4), 0);
+        for (place, word) in body.as_chunks_mut().0.iter_mut().zip(&self.0[BODY..]) {
+            *place = word.load(Ordering::Relaxed).to_le_bytes();
         }
-        message.truncate(len);
-        Ok(())
+        body.truncate(len);
+        Ok((head >> KIND) as u8)
     }
 }
 
@@ -141,7 +167,8 @@ impl std::fmt::Debug for CallerEnd {
 /// What a client has waited for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
-    Answer,
+    /// One, whose body is in the buffer.
+    Answer(Announced),
     /// The broker has left the connection.
     Closed,
     /// Nothing, in the time given.
@@ -155,14 +182,14 @@ impl CallerEnd {
         Ok(Self { ring, process: ForkToken::of_this_process()?, turn: 0, spin: Spin::default() })
     }
 
-    /// Posts a request. False: nobody attends, the socket is the way.
-    pub(crate) fn post(&mut self, message: &[u8]) -> bool {
+    /// Posts a request, whose body is in parts. False: nobody attends, or it is too long; the socket is the way.
+    pub(crate) fn post(&mut self, kind: Request, body: &[&[u8]]) -> bool {
         let half = self.ring.request();
-        if message.len() > LONGEST || half.is_closed() {
+        if body.iter().map(|part| part.len()).sum::<usize>() > LONGEST_BODY || half.is_closed() {
             return false;
         }
         // The last one was answered: nobody reads here.
-        half.write(message);
+        half.write(kind as u8, body);
         self.take_turn(0)
     }
 
@@ -180,14 +207,12 @@ impl CallerEnd {
     fn take_turn(&mut self, mark: u32) -> bool {
         let half = self.ring.request();
         let next = (self.turn + 1) & NUMBER | mark;
-        // Release: the broker sees the message with the turn.
-        if half.turn().compare_exchange(self.turn, next, Ordering::Release, Ordering::Relaxed).is_err() {
+        // Release: the broker sees the body with the turn. SeqCst: see `Event::wake_after_swap`.
+        if half.turn().compare_exchange(self.turn, next, Ordering::SeqCst, Ordering::Relaxed).is_err() {
             return false;
         }
         self.turn = next;
-        if !half.event().wake() {
-            self.spin.encourage();
-        }
+        self.spin.saw(half.event().wake_after_swap());
         true
     }
 
@@ -197,13 +222,22 @@ impl CallerEnd {
         let heard = half.event().wait(&self.spin, Some(timeout), || {
             // Acquire: pairs with the release of `answer`.
             let is_answered = half.turn().load(Ordering::Acquire) == self.turn;
-            if is_answered { Some(Heard::Answer) } else { half.is_closed().then_some(Heard::Closed) }
+            if is_answered { Some(true) } else { half.is_closed().then_some(false) }
         });
         match heard {
-            Some(Heard::Answer) => half.read(answer).map(|()| Heard::Answer),
-            other => Ok(other.unwrap_or(Heard::Nothing)),
+            Some(true) => {}
+            Some(false) => return Ok(Heard::Closed),
+            None => return Ok(Heard::Nothing),
+        }
+        match half.read(answer)? {
+            FAILURE => Ok(Heard::Answer(Announced::Failure)),
+            number => kind(number).map(|to| Heard::Answer(Announced::Reply(to))),
         }
     }
+}
+
+fn kind(number: u8) -> Result<Request> {
+    Request::numbered(number.into()).ok_or_else(|| protocol(format!("there is no request {number} in a call ring")))
 }
 
 impl Drop for CallerEnd {
@@ -225,8 +259,8 @@ pub(crate) struct AnswererEnd {
 /// What a broker has waited for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Posted {
-    /// A request, which is in the buffer.
-    Request,
+    /// A request, whose body is in the buffer.
+    Request(Request),
     /// There may be one at the socket.
     AtSocket,
     /// The client has gone.
@@ -281,21 +315,19 @@ impl AnswererEnd {
         if turn & AT_SOCKET != 0 {
             return Ok(Posted::AtSocket);
         }
-        half.read(request).map(|()| Posted::Request)
+        kind(half.read(request)?).map(Posted::Request)
     }
 
-    /// Answers the request that was taken last.
-    pub(crate) fn answer(&self, message: &[u8]) -> Result<()> {
-        if message.len() > LONGEST {
+    /// Answers the request that was taken last. `to`: what that was; `None`: it has failed.
+    pub(crate) fn answer(&self, to: Option<Request>, body: &[u8]) -> Result<()> {
+        if body.len() > LONGEST_BODY {
             return Err(Error::new(ErrorKind::Protocol, "an answer is longer than a message can be"));
         }
         let half = self.ring.response();
-        half.write(message);
-        // Release: the client sees the message with the turn.
-        half.turn().store(self.turn, Ordering::Release);
-        if !half.event().wake() {
-            self.spin.encourage();
-        }
+        half.write(to.map_or(FAILURE, |to| to as u8), &[body]);
+        // Release: the client sees the body with the turn. SeqCst: see `Event::wake_after_swap`.
+        half.turn().swap(self.turn, Ordering::SeqCst);
+        self.spin.saw(half.event().wake_after_swap());
         Ok(())
     }
 }
@@ -313,6 +345,13 @@ pub(crate) mod tests {
     const SHORT: Duration = Duration::from_millis(5);
     const LONG: Duration = Duration::from_secs(20);
 
+    const ASKED: Posted = Posted::Request(Request::Call);
+    const ANSWERED: Heard = Heard::Answer(Announced::Reply(Request::Call));
+
+    fn post(caller: &mut CallerEnd, body: &[u8]) -> bool {
+        caller.post(Request::Call, &[body])
+    }
+
     fn pair() -> (CallerEnd, AnswererEnd) {
         let (ring, fd) = Ring::create().expect("pages");
         (CallerEnd::received(fd).expect("the same pages"), AnswererEnd::new(ring))
@@ -325,20 +364,23 @@ pub(crate) mod tests {
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 let mut request = Vec::new();
-                while answerer.next(None, &mut request).expect("well formed") == Posted::Request {
+                while answerer.next(None, &mut request).expect("well formed") == ASKED {
                     request.reverse();
-                    answerer.answer(&request).expect("it fits");
+                    answerer.answer(Some(Request::Call), &request).expect("it fits");
                 }
             });
             let mut answer = Vec::new();
-            for len in (1..200).chain([LONGEST - 1, LONGEST]) {
+            for len in (0..200).chain([LONGEST_BODY - 1, LONGEST_BODY]) {
                 let message: Vec<u8> = (0..len).map(|i| (i * 7) as u8).collect();
-                assert!(caller.post(&message));
-                assert_eq!(caller.hear(LONG, &mut answer).expect("well formed"), Heard::Answer);
+                // In parts of all lengths.
+                let (first, rest) = message.split_at(len / 3);
+                let (second, third) = rest.split_at(len % 5 * rest.len() / 8);
+                assert!(caller.post(Request::Call, &[first, second, third]));
+                assert_eq!(caller.hear(LONG, &mut answer).expect("well formed"), ANSWERED);
                 answer.reverse();
                 assert_eq!(answer, message);
             }
-            assert!(!caller.post(&vec![0; LONGEST + 1]));
+            assert!(!post(&mut caller, &vec![0; LONGEST_BODY + 1]));
             drop(caller);
         });
     }
@@ -347,46 +389,46 @@ pub(crate) mod tests {
     fn one_that_does_not_attend_is_not_asked_and_one_that_leaves_misses_nothing() {
         let (mut caller, mut answerer) = pair();
         let mut buffer = Vec::new();
-        assert!(!caller.post(b"before anybody attends"));
+        assert!(!post(&mut caller, b"before anybody attends"));
         answerer.attend();
         assert_eq!(answerer.next(Some(SHORT), &mut buffer).expect("in order"), Posted::Nothing);
-        assert!(!caller.post(b"after it has left"));
+        assert!(!post(&mut caller, b"after it has left"));
         answerer.attend();
-        assert!(caller.post(b"in time"));
+        assert!(post(&mut caller, b"in time"));
         // It would leave at once, but for what is there.
-        assert_eq!(answerer.next(Some(Duration::ZERO), &mut buffer).expect("in order"), Posted::Request);
+        assert_eq!(answerer.next(Some(Duration::ZERO), &mut buffer).expect("in order"), ASKED);
         assert_eq!(buffer, b"in time");
-        answerer.answer(b"yes").expect("it fits");
-        assert_eq!(caller.hear(LONG, &mut buffer).expect("in order"), Heard::Answer);
+        answerer.answer(Some(Request::Call), b"yes").expect("it fits");
+        assert_eq!(caller.hear(LONG, &mut buffer).expect("in order"), ANSWERED);
         caller.point_to_socket();
         assert_eq!(answerer.next(None, &mut buffer).expect("in order"), Posted::AtSocket);
         // Answered there, which is seen before the turn is.
         caller.point_to_socket();
-        assert!(caller.post(b"the next"));
-        assert_eq!(answerer.next(None, &mut buffer).expect("in order"), Posted::Request);
+        assert!(post(&mut caller, b"the next"));
+        assert_eq!(answerer.next(None, &mut buffer).expect("in order"), ASKED);
         assert_eq!(buffer, b"the next");
         // What was pointed to before it has left is no reason to lose count.
         caller.point_to_socket();
         answerer.leave();
-        assert!(!caller.post(b"after it has left"));
+        assert!(!post(&mut caller, b"after it has left"));
         answerer.attend();
-        assert!(caller.post(b"after it has come back"));
-        assert_eq!(answerer.next(None, &mut buffer).expect("in order"), Posted::Request);
+        assert!(post(&mut caller, b"after it has come back"));
+        assert_eq!(answerer.next(None, &mut buffer).expect("in order"), ASKED);
     }
 
     #[test]
     fn the_end_of_either_wakes_the_other() {
         let (mut caller, mut answerer) = pair();
         answerer.attend();
-        assert!(caller.post(b"x"));
+        assert!(post(&mut caller, b"x"));
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 let mut request = Vec::new();
-                assert_eq!(answerer.next(None, &mut request).expect("in order"), Posted::Request);
+                assert_eq!(answerer.next(None, &mut request).expect("in order"), ASKED);
             });
             assert_eq!(caller.hear(LONG, &mut Vec::new()).expect("in order"), Heard::Closed);
         });
-        assert!(!caller.post(b"x"));
+        assert!(!post(&mut caller, b"x"));
         let (caller, mut answerer) = pair();
         answerer.attend();
         std::thread::scope(|scope| {
@@ -401,11 +443,11 @@ pub(crate) mod tests {
         answerer.attend();
         let mut buffer = Vec::new();
         for number in [1, 2] {
-            assert!(caller.post(&[number]));
-            assert_eq!(answerer.next(None, &mut buffer).expect("in order"), Posted::Request);
+            assert!(post(&mut caller, &[number]));
+            assert_eq!(answerer.next(None, &mut buffer).expect("in order"), ASKED);
         }
         answerer.turn = 1;
-        answerer.answer(b"late").expect("it fits");
+        answerer.answer(Some(Request::Call), b"late").expect("it fits");
         assert_eq!(caller.hear(SHORT, &mut buffer).expect("in order"), Heard::Nothing);
     }
 
@@ -417,10 +459,10 @@ pub(crate) mod tests {
         caller.ring.request().turn().store(NUMBER - 1, Ordering::Relaxed);
         let mut buffer = Vec::new();
         for byte in 0..4 {
-            assert!(caller.post(&[byte]));
-            assert_eq!(answerer.next(None, &mut buffer).expect("in order"), Posted::Request);
-            answerer.answer(&buffer).expect("it fits");
-            assert_eq!(caller.hear(LONG, &mut buffer).expect("in order"), Heard::Answer);
+            assert!(post(&mut caller, &[byte]));
+            assert_eq!(answerer.next(None, &mut buffer).expect("in order"), ASKED);
+            answerer.answer(Some(Request::Call), &buffer).expect("it fits");
+            assert_eq!(caller.hear(LONG, &mut buffer).expect("in order"), ANSWERED);
             assert_eq!(buffer, [byte]);
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::guard::{ObjectLock, ReadGuard, WriteGuard, not_sealed};
 use super::payload::Payload;
-use super::proxy::{Kind, expect_kind, expect_type, item, sealed};
+use super::proxy::{Kind, expect_kind, expect_type, item, sealed, typed_words};
 use super::schema::Shareable;
 use crate::error::Result;
 use crate::region::{ObjectId, Region};
@@ -161,8 +161,8 @@ impl<T: Shareable> sealed::Typed for Array<T> {
     }
 
     fn of(hold: Hold) -> Result<Self> {
-        Self::check(hold.session().region(), hold.id())?;
-        let payload = Payload::of(&hold)?;
+        let words = typed_words(hold.session().region(), hold.id(), Kind::Array, T::FINGERPRINT, T::type_name)?;
+        let payload = Payload::in_place(&hold, &words)?;
         Ok(Self { hold, payload })
     }
 

@@ -1,38 +1,17 @@
 //! A queue of references in shared memory: objects are handed over without a copy, without the broker, and without a system call unless somebody sleeps.
 //!
-//! What is in it is held by a pin, until somebody has taken it. The order is that of `docs/protocol.md`, "Channels"; the words are in `table/ring.rs` and `table/seats.rs`.
+//! What is in it is held by a pin, until somebody has taken it. What does not depend on its type is in [`super::queue`].
 
-use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::payload::{Payload, slot_of};
 use super::proxy::{Kind, Proxy, expect_type, item, sealed};
+use super::queue::{End, Queue};
 use crate::error::{Error, ErrorKind, Result};
-use crate::region::layout::{BUILT, ChannelHead};
-use crate::region::{ObjectId, Offset, Region};
-use crate::session::{Hold, KeptLane, Session};
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Event, Owner, Spin};
-use crate::table::channels::{ChannelWords, MANY, SINGLE};
-use crate::table::ring::{Damaged, Ring};
-use crate::table::seats::{CLOSED, DAMAGED, NO_RECEIVERS, NO_SENDERS, Refused, Side};
-use crate::table::sessions;
-use crate::table::words::Words;
-
-/// How long one sleeps before it looks for itself whether the others live.
-const SLICE: Duration = Duration::from_millis(100);
-
-/// How many may have each end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum Form {
-    /// One sender and one receiver at a time.
-    Single = SINGLE,
-    Many = MANY,
-}
+use crate::region::{ObjectId, Region};
+use crate::session::Hold;
+use crate::table::seats::CLOSED;
 
 /// A queue of proxies in shared memory, by which processes hand objects over: a few hundred nanoseconds for an object of any size.
 ///
@@ -61,32 +40,25 @@ pub(crate) enum Form {
 /// # Ok::<(), sharehold::Error>(())
 /// ```
 pub struct Channel<T: Proxy> {
-    hold: Hold,
-    head: Payload<ChannelHead>,
-    entries: Payload<AtomicU64>,
+    queue: Queue,
     item: PhantomData<fn() -> T>,
 }
 
 impl<T: Proxy> Clone for Channel<T> {
     fn clone(&self) -> Self {
-        Self { hold: self.hold.clone(), head: self.head, entries: self.entries, item: PhantomData }
+        Self { queue: self.queue.clone(), item: PhantomData }
     }
 }
 
 impl<T: Proxy> Channel<T> {
-    fn words(&self) -> Result<ChannelWords<'_>> {
-        let head = self.head.shared(&self.hold).ok_or_else(|| cut_off(self.hold.id()))?;
-        Ok(ChannelWords { head, entries: self.entries.words(&self.hold) })
-    }
-
     /// How many objects it has room for.
     pub fn capacity(&self) -> usize {
-        self.entries.count()
+        self.queue.capacity()
     }
 
     /// How many objects are in it, while others may be sending and receiving.
     pub fn len(&self) -> usize {
-        self.words().map_or(0, |words| words.ring().len())
+        self.queue.words().map_or(0, |words| words.ring().len())
     }
 
     /// Whether nothing is in it.
@@ -99,7 +71,7 @@ impl<T: Proxy> Channel<T> {
     /// # Errors
     /// `Refused` if the channel is for one sender and there is one; `TableFull` if 64 other processes send; `ReadOnly`, `Forked`; `Damaged`.
     pub fn sender(&self) -> Result<Sender<T>> {
-        End::open(self, "sender", |words| words.senders()).map(Sender)
+        Ok(Sender(Handle { end: End::sender(&self.queue)?, channel: self.clone() }))
     }
 
     /// A handle to receive with.
@@ -107,7 +79,7 @@ impl<T: Proxy> Channel<T> {
     /// # Errors
     /// As [`Channel::sender`].
     pub fn receiver(&self) -> Result<Receiver<T>> {
-        End::open(self, "receiver", |words| words.receivers()).map(Receiver)
+        Ok(Receiver(Handle { end: End::receiver(&self.queue)?, channel: self.clone() }))
     }
 
     /// Closes the channel for good: nothing is sent any more, and what is in it is received until it is empty. All who wait are woken.
@@ -115,44 +87,12 @@ impl<T: Proxy> Channel<T> {
     /// # Errors
     /// `ReadOnly`, `Forked`.
     pub fn close(&self) -> Result<()> {
-        self.hold.session().check_ours()?;
-        self.hold.session().check_writes("close a channel")?;
-        self.mark(CLOSED)
+        self.queue.close()
     }
 
     /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
-        self.state() & CLOSED != 0
-    }
-
-    fn state(&self) -> u32 {
-        // Acquire: whoever sees that the senders are gone sees what they have sent.
-        self.words().map_or(DAMAGED, |words| words.head.state.load(Ordering::Acquire))
-    }
-
-    fn mark(&self, flag: u32) -> Result<()> {
-        let words = self.words()?;
-        words.head.state.fetch_or(flag, Ordering::AcqRel);
-        words.wake();
-        Ok(())
-    }
-
-    /// Nobody sends or receives any more in a channel that contradicts itself. What is in it stays held, and is looked for when it dies.
-    fn damaged(&self) -> Error {
-        let _ = self.mark(DAMAGED);
-        damaged(self.hold.id())
-    }
-
-    fn look<R>(&self, look: impl FnOnce(Ring<'_>) -> Result<R, Damaged>) -> Result<R> {
-        look(self.words()?.ring()).map_err(|Damaged| self.damaged())
-    }
-
-    /// What somebody looks at who has waited in vain for a while.
-    fn look_closely(&self) -> Result<()> {
-        let words = self.words()?;
-        let session = self.hold.session();
-        words.vacate(|owner| session.is_dead(owner));
-        if words.ring().is_consistent() { Ok(()) } else { Err(self.damaged()) }
+        self.queue.state() & CLOSED != 0
     }
 }
 
@@ -164,24 +104,12 @@ impl<T: Proxy> sealed::Typed for Channel<T> {
     }
 
     fn of(hold: Hold) -> Result<Self> {
-        let region = hold.session().region();
-        Self::check(region, hold.id())?;
-        // The flag, and what the slot says, for any payload.
-        let _bytes: Payload<u8> = Payload::of(&hold)?;
-        let Words { offset, len, .. } = Words::of(region, hold.id())?;
-        let size = size_of::<ChannelHead>() as u64;
-        let is_built = slot_of(&hold)?.flags.load(Ordering::Acquire) & BUILT != 0;
-        let parts = len.checked_sub(size).filter(|_| is_built).and_then(|entries| {
-            let head: Payload<ChannelHead> = Payload::at(region, Offset(offset), size)?;
-            let entries: Payload<AtomicU64> = Payload::at(region, Offset(offset + size), entries)?;
-            entries.count().is_power_of_two().then_some((head, entries))
-        });
-        let (head, entries) = parts.ok_or_else(|| cut_off(hold.id()))?;
-        Ok(Self { hold, head, entries, item: PhantomData })
+        Self::check(hold.session().region(), hold.id())?;
+        Ok(Self { queue: Queue::of(hold)?, item: PhantomData })
     }
 
     fn hold(&self) -> &Hold {
-        &self.hold
+        &self.queue.hold
     }
 
     fn item() -> (u64, String) {
@@ -192,109 +120,19 @@ impl<T: Proxy> sealed::Typed for Channel<T> {
 
 impl<T: Proxy> fmt::Debug for Channel<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Channel<{}>({}, {} of {})", T::item().1, self.hold.id(), self.len(), self.capacity())
+        write!(f, "Channel<{}>({}, {} of {})", T::item().1, self.queue.id(), self.len(), self.capacity())
     }
 }
 
-/// One end of a channel, in one process. One thread at a time uses it: nobody else moves the words of a channel that is for one, nor the lane.
-struct End<T: Proxy> {
-    session: Arc<Session>,
+/// What an end of a channel is, of either side.
+struct Handle<T: Proxy> {
+    end: End,
     channel: Channel<T>,
-    lane: Option<KeptLane>,
-    /// Who has opened it: in a forked child it still is the parent's.
-    me: Owner,
-    side: for<'c> fn(ChannelWords<'c>) -> Side<'c>,
-    spin: Spin,
-    alone: PhantomData<Cell<()>>,
 }
 
-impl<T: Proxy> End<T> {
-    fn open(channel: &Channel<T>, what: &str, side: for<'c> fn(ChannelWords<'c>) -> Side<'c>) -> Result<Self> {
-        let session = channel.hold.session();
-        session.check_ours()?;
-        session.check_writes("send or receive")?;
-        let (words, me) = (channel.words()?, session.owner());
-        let (form, is_single) = (words.head.form.load(Ordering::Relaxed), words.is_single());
-        if !is_single && form != MANY || channel.state() & DAMAGED != 0 {
-            return Err(channel.damaged());
-        }
-        let side_of = side(words);
-        let opened = side_of.open(me.word(), is_single).or_else(|_| {
-            // Those who are dead may have yet to be swept.
-            words.vacate(|owner| session.is_dead(owner));
-            side_of.open(me.word(), is_single)
-        });
-        match opened {
-            Ok(()) => Ok(Self {
-                session: channel.hold.session_arc(),
-                channel: channel.clone(),
-                lane: session.keep_lane(),
-                me,
-                side,
-                spin: Spin::default(),
-                alone: PhantomData,
-            }),
-            Err(Refused::Taken(by)) => Err(taken(channel, what, by)),
-            Err(Refused::Full) => {
-                let count = side_of.seats.len();
-                let what = format!("channel {} has a {what} in {count} processes, and can't have more", channel.id());
-                Err(Error::new(ErrorKind::TableFull, what))
-            }
-        }
-    }
-
-    fn is_mine(&self) -> bool {
-        self.session.is_ours() && self.session.owner() == self.me
-    }
-
-    fn check(&self) -> Result<()> {
-        self.session.check_ours()?;
-        if self.is_mine() {
-            return Ok(());
-        }
-        let what = format!("this end of channel {} is the parent's of this process", self.channel.id());
-        Err(Error::new(ErrorKind::Forked, what).help("open one of its own: the channel itself was inherited"))
-    }
-
-    /// Does `attempt` until it gives something, at most until `deadline`. Sleeps between at `event`, unless `ready`.
-    fn repeat<R>(
-        &self,
-        deadline: Option<Instant>,
-        event: fn(&ChannelHead) -> Event<'_>,
-        ready: impl Fn(ChannelWords<'_>) -> bool,
-        mut attempt: impl FnMut() -> Result<Option<R>>,
-    ) -> Result<Option<R>> {
-        loop {
-            if let Some(done) = attempt()? {
-                return Ok(Some(done));
-            }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
-                return Ok(None);
-            }
-            let words = self.channel.words()?;
-            let slice = left.map_or(SLICE, |left| left.min(SLICE));
-            let event = event(words.head);
-            if event.wait(&self.spin, Some(slice), || ready(words).then_some(())).is_none() && slice == SLICE {
-                self.channel.look_closely()?;
-            }
-        }
-    }
-}
-
-impl<T: Proxy> Drop for End<T> {
+impl<T: Proxy> Drop for Handle<T> {
     fn drop(&mut self) {
-        if !self.is_mine() {
-            return;
-        }
-        if let Some(lane) = self.lane.take() {
-            self.session.give_lane_back(lane);
-        }
-        if let Ok(words) = self.channel.words()
-            && (self.side)(words).close(self.me.word())
-        {
-            words.wake();
-        }
+        self.end.close(&self.channel.queue);
     }
 }
 
@@ -305,7 +143,7 @@ impl<T: Proxy> Drop for End<T> {
 /// sender.recv();
 /// # }
 /// ```
-pub struct Sender<T: Proxy>(End<T>);
+pub struct Sender<T: Proxy>(Handle<T>);
 
 impl<T: Proxy> Sender<T> {
     /// Moves a proxy into the channel. Waits for room.
@@ -329,7 +167,7 @@ impl<T: Proxy> Sender<T> {
     /// # Errors
     /// As [`Sender::send`], and `ChannelFull`.
     pub fn try_send(&self, proxy: T) -> Result<(), SendError<T>> {
-        match self.offer(&proxy) {
+        match self.0.end.try_send(&self.0.channel.queue, proxy.hold()) {
             Ok(Some(())) => {
                 proxy.forget();
                 Ok(())
@@ -349,11 +187,7 @@ impl<T: Proxy> Sender<T> {
     }
 
     fn send_until(&self, proxy: T, deadline: Option<Instant>, timeout: Duration) -> Result<(), SendError<T>> {
-        let is_ready = |words: ChannelWords<'_>| {
-            !matches!(words.ring().vacancy(), Ok(None))
-                || words.head.state.load(Ordering::Relaxed) & (CLOSED | NO_RECEIVERS | DAMAGED) != 0
-        };
-        let sent = self.0.repeat(deadline, |head| Event::new(&head.emptied), is_ready, || self.offer(&proxy));
+        let sent = self.0.end.send(&self.0.channel.queue, proxy.hold(), deadline);
         let error = match sent {
             Ok(Some(())) => {
                 proxy.forget();
@@ -364,42 +198,6 @@ impl<T: Proxy> Sender<T> {
         };
         Err(SendError { error, proxy })
     }
-
-    /// Stores what the proxy holds. `None`: there is no room.
-    fn offer(&self, proxy: &T) -> Result<Option<()>> {
-        self.0.check()?;
-        let (channel, hold) = (self.channel(), proxy.hold());
-        let state = channel.state();
-        if state & DAMAGED != 0 {
-            return Err(damaged(channel.id()));
-        }
-        if state & (CLOSED | NO_RECEIVERS) != 0 {
-            return Err(disconnected(channel, state, "receiver"));
-        }
-        if !std::ptr::eq(hold.session(), &*self.0.session) {
-            return Err(Error::new(ErrorKind::InvalidArgument, "the object belongs to another broker"));
-        }
-        if hold.id() == channel.id() {
-            return Err(Error::new(ErrorKind::InvalidArgument, "a channel can't hold itself: it would never be freed"));
-        }
-        let Some(mut vacancy) = channel.look(|ring| ring.vacancy())? else { return Ok(None) };
-        let words = channel.words()?;
-        let stored = hold.store(self.0.lane.as_ref(), || {
-            let ring = words.ring();
-            while !ring.fill(&vacancy, hold.id()) {
-                match ring.vacancy() {
-                    Ok(Some(next)) => vacancy = next,
-                    // No room any more; damage is found by the next look.
-                    Ok(None) | Err(Damaged) => return false,
-                }
-            }
-            true
-        })?;
-        if stored {
-            Event::new(&words.head.filled).wake_after_swap();
-        }
-        Ok(stored.then_some(()))
-    }
 }
 
 /// An end of a channel that receives. Made by [`Channel::receiver`]. It may be moved to another thread; threads that receive at the same time have one each.
@@ -409,7 +207,7 @@ impl<T: Proxy> Sender<T> {
 /// receiver.send(value);
 /// # }
 /// ```
-pub struct Receiver<T: Proxy>(End<T>);
+pub struct Receiver<T: Proxy>(Handle<T>);
 
 impl<T: Proxy> Receiver<T> {
     /// The oldest object in the channel. Waits for one.
@@ -433,18 +231,7 @@ impl<T: Proxy> Receiver<T> {
     /// # Errors
     /// As [`Receiver::recv`].
     pub fn try_recv(&self) -> Result<Option<T>> {
-        if let Some(proxy) = self.take()? {
-            return Ok(Some(proxy));
-        }
-        let state = self.channel().state();
-        if state & DAMAGED != 0 {
-            return Err(damaged(self.channel().id()));
-        }
-        if state & (CLOSED | NO_SENDERS) == 0 {
-            return Ok(None);
-        }
-        // What was sent before the last sender left is there by now.
-        self.take()?.map(Some).ok_or_else(|| disconnected(self.channel(), state, "sender"))
+        self.0.end.try_receive(&self.0.channel.queue)?.map(T::of).transpose()
     }
 
     /// All that comes, until the channel is disconnected.
@@ -469,38 +256,8 @@ impl<T: Proxy> Receiver<T> {
     }
 
     fn recv_until(&self, deadline: Option<Instant>, timeout: Duration) -> Result<T> {
-        let is_ready = |words: ChannelWords<'_>| {
-            !matches!(words.ring().oldest(), Ok(None))
-                || words.head.state.load(Ordering::Relaxed) & (CLOSED | NO_SENDERS | DAMAGED) != 0
-        };
-        self.0
-            .repeat(deadline, |head| Event::new(&head.filled), is_ready, || self.try_recv())?
-            .ok_or_else(|| late(self.channel(), "an object in", timeout))
-    }
-
-    /// Takes the oldest out.
-    fn take(&self) -> Result<Option<T>> {
-        self.0.check()?;
-        let channel = self.channel();
-        let (session, lane) = (&self.0.session, self.0.lane.as_ref());
-        let words = channel.words()?;
-        while let Some(oldest) = channel.look(|ring| ring.oldest())? {
-            // One that was never used is none.
-            let is_used = oldest.slot.0 < session.region().slots_used();
-            let id = is_used.then(|| session.region().id_of(oldest.slot)).flatten();
-            let Some(id) = id.filter(|id| oldest.is_of(id.generation())) else {
-                // Or another has taken it, and the object has died since.
-                if words.ring().has(&oldest) {
-                    return Err(channel.damaged());
-                }
-                continue;
-            };
-            if let Some(hold) = Hold::remove(session, lane, id, || words.ring().take(&oldest))? {
-                Event::new(&words.head.emptied).wake_after_swap();
-                return T::of(hold).map(Some);
-            }
-        }
-        Ok(None)
+        let hold = self.0.end.receive(&self.0.channel.queue, deadline)?;
+        T::of(hold.ok_or_else(|| late(self.channel(), "an object in", timeout))?)
     }
 }
 
@@ -555,48 +312,6 @@ impl<T> std::error::Error for SendError<T> {
     }
 }
 
-fn damaged(id: ObjectId) -> Error {
-    let what = "contradicts itself: somebody has written what is not his";
-    Error::new(ErrorKind::Damaged, format!("channel {id} {what}"))
-        .help("make another one; what is in this one is held until it dies")
-}
-
-fn cut_off(id: ObjectId) -> Error {
-    Error::new(ErrorKind::Damaged, format!("object {id} is not a whole channel"))
-}
-
-fn disconnected<T: Proxy>(channel: &Channel<T>, state: u32, other: &str) -> Error {
-    let id = channel.id();
-    let what = if state & CLOSED != 0 {
-        format!("channel {id} was closed")
-    } else {
-        format!("channel {id} has no {other} any more")
-    };
-    Error::new(ErrorKind::Disconnected, what)
-}
-
 fn late<T: Proxy>(channel: &Channel<T>, what: &str, timeout: Duration) -> Error {
     Error::new(ErrorKind::Timeout, format!("waited {timeout:?} for {what} channel {}", channel.id()))
-}
-
-fn taken<T: Proxy>(channel: &Channel<T>, what: &str, by: u32) -> Error {
-    let region = channel.hold.session().region();
-    let by = Owner::of_word(by).and_then(|owner| sessions::read(region, crate::region::SessionIndex(owner.session())));
-    let by = by.map_or_else(String::new, |record| format!(": process {} ({})", record.pid, record.comm));
-    let what = format!("channel {} is for one {what}, and has it{by}", channel.id());
-    Error::new(ErrorKind::Refused, what).help("make it with Manager::channel, for any number")
-}
-
-/// Writes the words of a new channel that nobody else knows yet.
-pub(crate) fn build(hold: &Hold, words: Payload<AtomicU64>, form: Form) -> Result<()> {
-    // Relaxed: the flag publishes them.
-    words.words(hold).iter().for_each(|word| word.store(0, Ordering::Relaxed));
-    let region = hold.session().region();
-    let Words { offset, .. } = Words::of(region, hold.id())?;
-    let head: Option<Payload<ChannelHead>> = Payload::at(region, Offset(offset), size_of::<ChannelHead>() as u64);
-    let head = head.and_then(|head| head.shared(hold)).ok_or_else(|| cut_off(hold.id()))?;
-    head.form.store(form as u32, Ordering::Relaxed);
-    // Release: whoever sees it sees an empty ring.
-    slot_of(hold)?.flags.fetch_or(BUILT, Ordering::Release);
-    Ok(())
 }

@@ -11,6 +11,7 @@ pub(crate) mod frozen;
 pub(crate) mod guard;
 pub(crate) mod payload;
 pub(crate) mod proxy;
+pub(crate) mod queue;
 pub(crate) mod raw_value;
 pub(crate) mod schema;
 pub(crate) mod scope;

@@ -35,21 +35,24 @@ impl<T> Copy for Payload<T> {}
 
 impl<T> Payload<T> {
     /// The payload of a held object, as elements of `T`. What the slot says is read once and checked.
+    #[inline]
     pub(crate) fn of(hold: &Hold) -> Result<Self> {
-        let region = hold.session().region();
-        let slot = slot_of(hold)?;
+        Self::in_place(hold, &Words::of(hold.session().region(), hold.id())?)
+    }
+
+    /// The same where what the slot says was read, and checked, before.
+    #[inline]
+    pub(crate) fn in_place(hold: &Hold, words: &Words) -> Result<Self> {
+        let (region, slot) = (hold.session().region(), slot_of(hold)?);
         if slot.flags.load(Ordering::Relaxed) & DAMAGED != 0 {
-            return Err(Error::new(
-                ErrorKind::Damaged,
-                format!("object {}: somebody has changed what only the broker writes", hold.id()),
-            )
-            .help("its bytes can't be trusted; `sharehold check` says more"));
+            return Err(out_of_use(hold));
         }
-        let Words { offset, len, .. } = Words::of(region, hold.id())?;
-        Self::at(region, Offset(offset), len).ok_or_else(|| damaged(hold, Offset(offset), len))
+        let (offset, len) = (Offset(words.offset), words.len);
+        Self::at(region, offset, len).ok_or_else(|| damaged(hold, offset, len))
     }
 
     /// The elements in these bytes of the heap, unless they can't be there.
+    #[inline]
     pub(crate) fn at(region: &Region, offset: Offset, len: u64) -> Option<Self> {
         let start = if len == 0 { NonNull::dangling() } else { region.payload(offset, len)?.cast::<T>() };
         let size = size_of::<T>().max(1) as u64;
@@ -78,6 +81,7 @@ impl<T> Payload<T> {
 
 impl<T: Shared> Payload<T> {
     /// A struct of atomics, which anybody may write at any time. `hold` keeps it mapped. `None`: there is no room for one.
+    #[inline]
     pub(crate) fn shared(self, _hold: &Hold) -> Option<&T> {
         let first = (self.count > 0).then_some(self.start)?;
         // SAFETY: in bounds and aligned since `of`, valid whatever the bytes, and mapped while the hold lives, whose borrow the result shares.
@@ -107,6 +111,7 @@ impl<T: Pod> Payload<T> {
 
 impl Payload<AtomicU64> {
     /// The words, which anybody may write at any time: atomics bear that. `hold` keeps them mapped.
+    #[inline]
     pub(crate) fn words(self, _hold: &Hold) -> &[AtomicU64] {
         // SAFETY: in bounds and aligned since `of`, and mapped while the hold lives, whose borrow the result shares.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.count) }
@@ -146,12 +151,20 @@ pub(crate) fn store_bytes(words: &[AtomicU64], value: &[u8]) {
     }
 }
 
+#[cold]
+fn out_of_use(hold: &Hold) -> Error {
+    let what = format!("object {}: somebody has changed what only the broker writes", hold.id());
+    Error::new(ErrorKind::Damaged, what).help("its bytes can't be trusted; `sharehold check` says more")
+}
+
 /// The error for an object that can't have these bytes.
+#[cold]
 pub(crate) fn damaged(hold: &Hold, offset: Offset, len: u64) -> Error {
     Error::new(ErrorKind::Damaged, format!("object {} says that its {len} bytes lie at {}", hold.id(), offset.0))
 }
 
 /// The slot of a held object.
+#[inline]
 pub(crate) fn slot_of(hold: &Hold) -> Result<&Slot> {
     hold.session()
         .region()

@@ -151,26 +151,41 @@ pub(crate) fn expect_type(
     fingerprint: u64,
     wanted: impl Fn() -> String,
 ) -> Result<()> {
-    let damaged = |what: String| Error::new(ErrorKind::Damaged, format!("object {id} {what}"));
-    let Words { kind: found_kind, type_index: index, .. } = Words::of(region, id)?;
-    let is_known = index < region.header().types_used.load(Ordering::Acquire);
-    let Some(entry) = is_known.then(|| region.type_entry(index)).flatten() else {
-        return Err(damaged(format!("has type {index}, which does not exist")));
+    typed_words(region, id, kind, fingerprint, wanted).map(|_| ())
+}
+
+/// What the slot of an object of this kind and type says.
+#[inline]
+pub(crate) fn typed_words(
+    region: &Region,
+    id: ObjectId,
+    kind: Kind,
+    fingerprint: u64,
+    wanted: impl Fn() -> String,
+) -> Result<Words> {
+    let words = Words::of(region, id)?;
+    let is_known = words.type_index < region.header().types_used.load(Ordering::Acquire);
+    let entry = is_known.then(|| region.type_entry(words.type_index)).flatten();
+    let is_right = entry.is_some_and(|entry| entry.fingerprint.load(Ordering::Relaxed) == fingerprint);
+    if is_right && words.kind == kind as u32 { Ok(words) } else { Err(mistaken(region, id, words, kind, wanted())) }
+}
+
+#[cold]
+fn mistaken(region: &Region, id: ObjectId, words: Words, kind: Kind, wanted: String) -> Error {
+    let Words { kind: found_kind, type_index: index, .. } = words;
+    let Some(there) = TypeRecord::read(region, index).map(|record| record.name) else {
+        let what = format!("object {id} has type {index}, which does not exist");
+        return Error::new(ErrorKind::Damaged, what);
     };
-    if found_kind == kind as u32 && entry.fingerprint.load(Ordering::Relaxed) == fingerprint {
-        return Ok(());
-    }
-    let there = TypeRecord::read(region, index).map_or_else(String::new, |record| record.name);
-    let wanted = wanted();
     let there_kind =
         Kind::from_number(found_kind).map_or_else(|| format!("kind {found_kind}"), |kind| kind.to_string());
     let error =
         Error::new(ErrorKind::TypeMismatch, format!("object {id} is {there_kind} of {there}, not {kind} of {wanted}"));
-    Err(if there == wanted && found_kind == kind as u32 {
+    if there == wanted && found_kind == kind as u32 {
         error.help("the two programs declare this type with different fields or layouts")
     } else {
         error.help("ask for the type that it was created with; `sharehold ls` shows it")
-    })
+    }
 }
 
 /// Refuses an object of another kind, whatever its type is.

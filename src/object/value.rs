@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::guard::{ObjectLock, not_sealed, sealed as is_sealed};
 use super::payload::{Payload, load, slot_of, store};
-use super::proxy::{Kind, expect_type, item, sealed};
+use super::proxy::{Kind, expect_type, item, sealed, typed_words};
 use super::schema::Shareable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::{ObjectId, Region};
@@ -233,8 +233,8 @@ impl<T: Shareable> sealed::Typed for Value<T> {
     }
 
     fn of(hold: Hold) -> Result<Self> {
-        Self::check(hold.session().region(), hold.id())?;
-        let payload: Payload<AtomicU64> = Payload::of(&hold)?;
+        let words = typed_words(hold.session().region(), hold.id(), Kind::Value, T::FINGERPRINT, T::type_name)?;
+        let payload: Payload<AtomicU64> = Payload::in_place(&hold, &words)?;
         if payload.count() < 2 * copy_words::<T>() {
             return Err(Error::new(ErrorKind::Damaged, format!("object {} is too small for its type", hold.id())));
         }

@@ -230,6 +230,7 @@ impl Region {
     }
 
     /// The one cast: an offset becomes a struct of atomics, or nothing if it is out of bounds or badly aligned.
+    #[inline]
     fn at<T: Shared>(&self, offset: u64) -> Option<&T> {
         let end = offset.checked_add(size_of::<T>() as u64)?;
         if end > self.memory.len() || !offset.is_multiple_of(align_of::<T>() as u64) {
@@ -262,21 +263,25 @@ impl Region {
         Some(())
     }
 
+    #[inline]
     pub(crate) fn header(&self) -> &Header {
         // A page is there: `create` and `open` see to it.
         self.at(0).unwrap_or_else(|| unreachable!("a region has at least one page"))
     }
 
+    #[inline]
     pub(crate) fn slot(&self, index: SlotIndex) -> Option<&Slot> {
         let place = self.map.slots + u64::from(index.0) * size_of::<Slot>() as u64;
         (index.0 < self.map.capacities.objects).then(|| self.grown(place))?
     }
 
+    #[inline]
     pub(crate) fn session(&self, index: SessionIndex) -> Option<&SessionEntry> {
         self.entry(self.map.sessions, u32::from(index.0), self.map.capacities.sessions)
     }
 
     /// How many slots have ever been granted, so that something may stand in them.
+    #[inline]
     pub(crate) fn slots_used(&self) -> u32 {
         // Acquire: pairs with the release of the broker, which reserves slots before it counts them.
         self.header().slots_used.load(Ordering::Acquire).min(self.map.capacities.objects)
@@ -297,15 +302,18 @@ impl Region {
         self.entry(self.map.names, index, self.map.capacities.names)
     }
 
+    #[inline]
     pub(crate) fn type_entry(&self, index: u32) -> Option<&TypeEntry> {
         self.entry(self.map.types, index, self.map.capacities.types)
     }
 
+    #[inline]
     fn entry<T: Shared>(&self, table: u64, index: u32, count: u32) -> Option<&T> {
         (index < count).then(|| self.at(table + u64::from(index) * size_of::<T>() as u64))?
     }
 
     /// The ledger cell of a session and a slot. Its page may not be reserved: see [`Region::cell_is_reserved`].
+    #[inline]
     pub(crate) fn cell(&self, session: SessionIndex, slot: SlotIndex) -> Option<&AtomicU64> {
         if slot.0 >= self.map.capacities.objects {
             return None;
@@ -320,6 +328,7 @@ impl Region {
     }
 
     /// Whether the page of this cell is in use; a cell of a page that is not counts as zero and is not touched.
+    #[inline]
     pub(crate) fn cell_is_reserved(&self, session: SessionIndex, slot: SlotIndex) -> bool {
         let page = u64::from(slot.0) / CELLS_A_PAGE;
         self.row_map_word(session, page / 64)
@@ -371,10 +380,12 @@ impl Region {
     }
 
     /// Words of the page map of a row.
+    #[inline]
     pub(crate) fn row_map_words(&self) -> u64 {
         (u64::from(self.map.capacities.objects).div_ceil(CELLS_A_PAGE)).div_ceil(64)
     }
 
+    #[inline]
     pub(crate) fn row_map_word(&self, session: SessionIndex, word: u64) -> Option<&AtomicU64> {
         if word >= self.row_map_words() {
             return None;
@@ -383,12 +394,14 @@ impl Region {
     }
 
     /// Start of a session's row.
+    #[inline]
     pub(crate) fn row(&self, session: SessionIndex) -> Option<u64> {
         (u32::from(session.0) < self.map.capacities.sessions)
             .then(|| self.map.ledger + u64::from(session.0) * self.map.row)
     }
 
     /// The bytes of a payload, or nothing if they are not all inside the heap.
+    #[inline]
     pub(crate) fn payload(&self, offset: Offset, len: u64) -> Option<NonNull<u8>> {
         let end = offset.0.checked_add(len)?;
         if offset.0 < self.map.heap || end > self.map.end {
@@ -424,6 +437,7 @@ impl Region {
     }
 
     /// The id of the object that a slot is for now.
+    #[inline]
     pub(crate) fn id_of(&self, index: SlotIndex) -> Option<ObjectId> {
         let generation = self.slot(index)?.generation.load(Ordering::Acquire);
         Some(ObjectId::new(index, super::Generation(generation)))

@@ -11,6 +11,7 @@ use super::{KeptLane, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::{ObjectId, SlotIndex};
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::table::SlotWords;
 use crate::table::counting::{is_consistent, release, retain};
 use crate::table::refs::Refs;
 use crate::table::tickets::{self, Refused, Terms, TicketPlace};
@@ -35,8 +36,14 @@ impl Hold {
         session.check_ours()?;
         // Looked at first: an id that never named an object is not worth a reserved page.
         let words = session.region().slot_words(id)?;
+        Self::announce_in(session, id, &words)
+    }
+
+    /// The same where the slot is known, in the process of the session.
+    #[inline]
+    fn announce_in(session: &Arc<Session>, id: ObjectId, words: &SlotWords<'_>) -> Result<Self> {
         let cell = session.own_cell(id.slot())?;
-        if session.counting().announce(&words, cell) {
+        if session.counting().announce(words, cell) {
             session.let_cell_own(id.slot());
         }
         Ok(Self { session: NonNull::from(&**session), id })
@@ -72,6 +79,7 @@ impl Hold {
     }
 
     /// The hold of an attempt that has succeeded.
+    #[inline]
     fn if_taken(self, taken: bool) -> Option<Self> {
         taken.then(|| {
             // Last, so that nobody has the proxy before a child that is being forked has it counted (R42).
@@ -108,10 +116,10 @@ impl Hold {
     }
 
     /// Moves the reference to where `publish` stores it, with a pin instead of the count. `Ok(false)`: it stored nothing, and this hold counts as before.
-    /// After `Ok(true)` it counts nothing any more, and must be forgotten. The caller keeps the session.
+    /// After `Ok(true)` it counts nothing any more, and must be forgotten. The caller keeps the session, and has seen that it is this process's.
+    #[inline]
     pub(crate) fn store(&self, lane: Option<&KeptLane>, publish: impl FnOnce() -> bool) -> Result<bool> {
         let session = self.session();
-        session.check_ours()?;
         let words = session.region().slot_words(self.id)?;
         let counting = session.counting();
         session.with_lane_kept(lane, |lane| {
@@ -135,9 +143,13 @@ impl Hold {
             if is_pinned {
                 return Ok(is_stored);
             }
-            let what = format!("object {} is gone or has too many references", self.id);
-            Err(Error::new(ErrorKind::TableFull, what))
+            Err(self.unpinnable())
         })
+    }
+
+    #[cold]
+    fn unpinnable(&self) -> Error {
+        Error::new(ErrorKind::TableFull, format!("object {} is gone or has too many references", self.id))
     }
 
     /// After the count of an attempt was taken back: whether the cell owns the session has to fit what others have done meanwhile.
@@ -150,6 +162,7 @@ impl Hold {
     }
 
     /// The cell has given up its count of the session, which others keep.
+    #[inline]
     fn give_back_session(&self) {
         if self.session().tokens.give_back(self.slot()) {
             // SAFETY: the count that the cell owned; the pointer came from an `Arc`.
@@ -157,21 +170,22 @@ impl Hold {
         }
     }
 
-    /// Takes a reference that stands somewhere with a pin, if `claim` removes it.
+    /// Takes a reference that stands somewhere with a pin, if `claim` removes it. The slot's words are `words`; the session is this process's.
+    #[inline]
     pub(crate) fn remove(
         session: &Arc<Session>,
         lane: Option<&KeptLane>,
         id: ObjectId,
+        words: &SlotWords<'_>,
         claim: impl FnOnce() -> bool,
     ) -> Result<Option<Self>> {
-        let hold = Self::announce(session, id)?;
-        let words = session.region().slot_words(id)?;
+        let hold = Self::announce_in(session, id, words)?;
         let taken = session.with_lane_kept(lane, |lane| {
             // Relaxed: the swap that claims releases the lane.
             lane.store(id.slot().0 + 1, Ordering::Relaxed);
             let taken = claim();
             if taken {
-                session.counting().unpin(&words, id);
+                session.counting().unpin(words, id);
             }
             // Release: an audit that sees the lane idle sees the reference and its pin gone together.
             lane.store(0, Ordering::Release);

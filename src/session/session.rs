@@ -184,6 +184,7 @@ impl Session {
         self.link().ok_or_else(|| Error::new(ErrorKind::BrokerGone, "this session has no way to its broker"))
     }
 
+    #[inline]
     pub(crate) fn region(&self) -> &Region {
         &self.region
     }
@@ -200,15 +201,18 @@ impl Session {
         &self.broker_name
     }
 
+    #[inline]
     pub(crate) fn index(&self) -> SessionIndex {
         SessionIndex(self.number.load(Ordering::Relaxed) as u16)
     }
 
     /// Generation (high half) and index.
+    #[inline]
     pub(super) fn number(&self) -> u64 {
         self.number.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(super) fn generation(&self) -> Generation {
         Generation((self.number.load(Ordering::Relaxed) >> 32) as u32)
     }
@@ -220,6 +224,7 @@ impl Session {
     }
 
     /// Whether this session has the region mapped for reading.
+    #[inline]
     pub(crate) fn only_reads(&self) -> bool {
         self.takings.is_some()
     }
@@ -283,6 +288,7 @@ impl Session {
     }
 
     /// An error in a forked child.
+    #[inline]
     pub(crate) fn check_ours(&self) -> Result<()> {
         if self.is_ours() {
             if self.is_new.load(Ordering::Relaxed) {
@@ -309,17 +315,20 @@ impl Session {
         }
     }
 
+    #[inline]
     pub(crate) fn counting(&self) -> Counting<'_, Region> {
         Counting::new(&*self.region, self.index())
     }
 
     /// Lets the cell of a slot own a strong count of the session, because it has left zero. The last hold gives it back.
+    #[inline]
     pub(crate) fn let_cell_own(self: &Arc<Self>, slot: SlotIndex) {
         self.tokens.take(slot);
         std::mem::forget(Arc::clone(self));
     }
 
     /// This session as the owner of a lock.
+    #[inline]
     pub(crate) fn owner(&self) -> Owner {
         Owner::new(self.index().0, self.generation().0)
     }
@@ -330,6 +339,7 @@ impl Session {
     }
 
     /// The own cell of a slot, its memory reserved.
+    #[inline]
     pub(crate) fn own_cell(&self, slot: SlotIndex) -> Result<&AtomicU64> {
         if !self.region.cell_is_reserved(self.index(), slot) {
             self.region.reserve_cell(self.index(), slot)?;
@@ -355,6 +365,7 @@ impl Session {
     }
 
     /// Does something with a lane that was kept, or else with a free one.
+    #[inline]
     pub(crate) fn with_lane_kept<R>(&self, kept: Option<&KeptLane>, work: impl FnOnce(&AtomicU32) -> R) -> R {
         match kept.and_then(|kept| self.lane(kept.0 as usize)) {
             Some(lane) => work(lane),
@@ -388,6 +399,7 @@ impl Session {
         }
     }
 
+    #[inline]
     fn lane(&self, lane: usize) -> Option<&AtomicU32> {
         self.region.session(self.index())?.lanes.get(lane)
     }
@@ -422,6 +434,7 @@ impl Session {
     }
 }
 
+#[inline]
 fn number(index: SessionIndex, generation: Generation) -> u64 {
     u64::from(generation.0) << 32 | u64::from(index.0)
 }

@@ -17,6 +17,7 @@ impl Tokens {
     }
 
     /// Notes that the cell of a slot owns one more count.
+    #[inline]
     pub(super) fn take(&self, slot: SlotIndex) {
         if let Some(taken) = self.0.get(slot.0 as usize) {
             taken.fetch_add(1, Ordering::Relaxed);
@@ -24,6 +25,7 @@ impl Tokens {
     }
 
     /// Whether the cell of a slot owns a count, which is given back by this.
+    #[inline]
     pub(super) fn give_back(&self, slot: SlotIndex) -> bool {
         // Pairs with the release of the drops before: what those threads have taken is seen.
         fence(Ordering::Acquire);

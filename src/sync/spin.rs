@@ -2,10 +2,14 @@
 //!
 //! Where the partner runs on another core, looking finds what it does within tens of nanoseconds, and sleeping costs tens of microseconds. Where both have one core, or
 //! the partner is slow, every look is wasted, and a fixed time of it made calls many times slower. So the time is learned: a wait that was over in time doubles it, one that
-//! ended asleep halves it, down to nothing. What was learned may become wrong: among short waits, ever fewer try a long look.
+//! ended asleep halves it, down to nothing. What was learned may become wrong: among short waits, ever fewer try a long look. A partner that began its last wait on the core on which one
+//! waits now is not looked for at all, as far as one knows it: it runs only when one sleeps.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use super::event::Seen;
+use crate::sys::process;
 
 /// Nanoseconds of looking: at first; the least that is more than none; the most, about what a sleep costs on two cores.
 const FIRST: u32 = 20_000;
@@ -19,6 +23,8 @@ const SELDOM: u32 = 8192;
 /// So many looks go by before the clock is asked, and between two questions to it.
 const UNTIMED: u32 = 128;
 const BETWEEN: u32 = 32;
+/// How many numbers of cores there are: what an event's word has room for.
+const CORES: u32 = (1 << 10) - 1;
 
 /// What one that waits has learned of its partner. Private to the process.
 #[derive(Debug)]
@@ -28,6 +34,8 @@ pub(crate) struct Spin {
     /// Short waits until the next trial, and from a trial to the next.
     until_trial: AtomicU32,
     between_trials: AtomicU32,
+    /// The core of the partner, when it was last seen. 0: not known.
+    partner: AtomicU32,
 }
 
 impl Default for Spin {
@@ -36,17 +44,25 @@ impl Default for Spin {
             budget: AtomicU32::new(FIRST),
             until_trial: AtomicU32::new(OFTEN),
             between_trials: AtomicU32::new(OFTEN),
+            partner: AtomicU32::new(0),
         }
     }
 }
 
 // All Relaxed: threads that wait at the same place share a guess, and a lost update is another guess.
 impl Spin {
+    /// The core on which this thread runs, from 1 up. On a large machine several have one number.
+    pub(crate) fn here(&self) -> u32 {
+        process::core() % CORES + 1
+    }
+
+    /// Whether the partner may be running while one that waits on this core looks for it.
+    pub(crate) fn is_worth_looking(&self, here: u32) -> bool {
+        self.partner.load(Ordering::Relaxed) != here
+    }
+
     /// Looks until `ready` returns something, or looking on is not worth it.
     pub(crate) fn until<R>(&self, ready: &mut impl FnMut() -> Option<R>) -> Option<R> {
-        if let Some(found) = ready() {
-            return Some(found);
-        }
         let is_trial = self.until_trial.load(Ordering::Relaxed) == 0;
         let budget = if is_trial { TRIAL } else { self.budget.load(Ordering::Relaxed) };
         if budget == 0 {
@@ -77,9 +93,10 @@ impl Spin {
         }
     }
 
-    /// The partner was found awake when it was to be woken: it may be looking, so the next wait does too.
-    pub(crate) fn encourage(&self) {
-        if self.budget.load(Ordering::Relaxed) < LEAST {
+    /// Notes what was seen of the partner when it was to be woken. If it was awake it may be looking, so the next wait does too.
+    pub(crate) fn saw(&self, partner: Seen) {
+        self.partner.store(partner.core, Ordering::Relaxed);
+        if !partner.slept && self.budget.load(Ordering::Relaxed) < LEAST {
             self.budget.store(LEAST, Ordering::Relaxed);
         }
     }
@@ -110,6 +127,8 @@ mod tests {
     use super::super::event::Event;
     use super::*;
 
+    const AWAKE: Seen = Seen { slept: false, core: 0 };
+
     fn never() -> Option<()> {
         None
     }
@@ -139,8 +158,8 @@ mod tests {
             }),
             None
         );
-        assert_eq!(looks, 1, "a partner that was never in time is not looked for");
-        spin.encourage();
+        assert_eq!(looks, 0, "a partner that was never in time is not looked for");
+        spin.saw(AWAKE);
         for _ in 0..10 {
             let mut looks = 0;
             assert!(
@@ -152,18 +171,45 @@ mod tests {
             );
         }
         assert_eq!(budget(&spin), MOST);
-        spin.encourage();
+        spin.saw(AWAKE);
         assert_eq!(budget(&spin), MOST);
     }
 
     #[test]
     fn what_is_there_at_once_teaches_nothing() {
-        let spin = Spin::default();
+        let (word, spin) = (AtomicU32::new(0), Spin::default());
         sleep_through(&spin, 6, Duration::from_secs(1));
         for _ in 0..100 {
-            assert_eq!(spin.until(&mut || Some(7)), Some(7));
+            assert_eq!(Event::new(&word).wait(&spin, None, || Some(7)), Some(7));
         }
         assert_eq!(budget(&spin), 0);
+    }
+
+    #[test]
+    fn a_partner_on_the_same_core_is_not_looked_for() {
+        let (word, spin) = (AtomicU32::new(0), Spin::default());
+        let count_looks = || {
+            let mut looks = 0;
+            let nothing = || {
+                looks += 1;
+                never()
+            };
+            assert_eq!(Event::new(&word).wait(&spin, Some(Duration::ZERO), nothing), None);
+            looks
+        };
+        assert!(count_looks() > UNTIMED);
+        // Whichever core that is: this thread may be on another one by now.
+        let all: Vec<u32> = (1..=CORES).collect();
+        let told = Event::new(&word).wake().core;
+        assert!(all.contains(&told), "one that waits says where");
+        let looked = all.iter().filter(|core| spin_with(**core).is_worth_looking(told)).count();
+        assert_eq!(looked, all.len() - 1);
+    }
+
+    fn spin_with(core: u32) -> Spin {
+        let spin = Spin::default();
+        spin.saw(Seen { slept: true, core });
+        spin
     }
 
     #[test]
@@ -205,12 +251,16 @@ mod tests {
     #[test]
     fn a_wake_without_a_sleeper_changes_nothing() {
         let word = AtomicU32::new(0);
-        assert!(!Event::new(&word).wake());
+        assert_eq!(Event::new(&word).wake(), AWAKE);
         assert_eq!(word.load(Ordering::Relaxed), 0);
         // One that has died asleep.
         word.store(5, Ordering::Relaxed);
-        assert!(Event::new(&word).wake() && !Event::new(&word).wake());
+        assert!(Event::new(&word).wake().slept && !Event::new(&word).wake().slept);
         assert_eq!(word.load(Ordering::Relaxed), 6);
+        // The count begins anew, and leaves the core alone.
+        word.store(u32::MAX, Ordering::Relaxed);
+        assert_eq!(Event::new(&word).wake(), Seen { slept: true, core: CORES });
+        assert_eq!(word.load(Ordering::Relaxed), CORES << 22);
     }
 
     /// Two that wait for each other in turn, of which neither, one or both sleep each time.

@@ -146,10 +146,12 @@ impl Memory {
         Ok(memory)
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
+    #[inline]
     pub(crate) fn base(&self) -> NonNull<u8> {
         let pointer = match &self.mapping {
             Mapping::Descriptor(mapping) => mapping.as_mut_ptr(),

@@ -28,6 +28,11 @@ fn start_in(stat: &str) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
+/// The core on which this thread runs, or ran a moment ago.
+pub(crate) fn core() -> u32 {
+    rustix::thread::sched_getcpu() as u32
+}
+
 /// Whether the process that had this pid and start time is still there. A start of 0 is not known yet: a child has just been forked.
 pub(crate) fn is_alive(pid: u32, start: u64) -> bool {
     match read_stat(pid) {

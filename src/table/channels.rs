@@ -22,11 +22,13 @@ pub(crate) struct ChannelWords<'r> {
 }
 
 impl<'r> ChannelWords<'r> {
+    #[inline]
     pub(crate) fn ring(self) -> Ring<'r> {
         Ring { tail: &self.head.tail, head: &self.head.head, entries: self.entries, is_single: self.is_single() }
     }
 
     /// Whether it is for one sender and one receiver.
+    #[inline]
     pub(crate) fn is_single(self) -> bool {
         // Relaxed: it never changes.
         self.head.form.load(Ordering::Relaxed) == SINGLE

@@ -78,6 +78,7 @@ pub(crate) fn readers(cell: u64) -> u32 {
 }
 
 /// Whether both counts of the proxies say the same: each change of a cell is of both.
+#[inline]
 pub(crate) fn is_consistent(cell: u64) -> bool {
     cell as u16 == (cell >> SECOND_AT) as u16
 }
@@ -141,12 +142,14 @@ pub(crate) struct Counting<'t, C> {
 }
 
 impl<'t, C: Counts> Counting<'t, C> {
+    #[inline]
     pub(crate) fn new(table: &'t C, me: SessionIndex) -> Self {
         Self { table, me }
     }
 
     /// First half of taking: sets the hint, then counts, before `refs` is looked at. Returns whether the session had no proxy before, as far as the cell can tell.
     /// `cell` is the own cell, reserved.
+    #[inline]
     pub(crate) fn announce(&self, words: &SlotWords<'_>, cell: &AtomicU64) -> bool {
         let bit = 1 << (self.me.0 % 64);
         // Relaxed: the bump that follows releases both. The bit of a live object is never cleared, so a set one need not be set again.
@@ -172,21 +175,25 @@ impl<'t, C: Counts> Counting<'t, C> {
     }
 
     /// Second half of taking: moves the epoch if the object is live and of this generation.
+    #[inline]
     pub(crate) fn bump(&self, words: &SlotWords<'_>, id: ObjectId) -> bool {
         self.change(words, id, |refs| Some(refs.bumped())).is_some()
     }
 
     /// Adds a pin, unless the object is gone or can't have more. The lane is set.
+    #[inline]
     pub(crate) fn pin(&self, words: &SlotWords<'_>, id: ObjectId) -> bool {
         self.change(words, id, |refs| (refs.pins() < MOST_PINS).then(|| refs.live(refs.pins() + 1))).is_some()
     }
 
     /// Takes a pin away, after its reference was removed. The lane is set.
+    #[inline]
     pub(crate) fn unpin(&self, words: &SlotWords<'_>, id: ObjectId) -> bool {
         self.change(words, id, |refs| refs.pins().checked_sub(1).map(|pins| refs.live(pins))).is_some()
     }
 
     /// Swaps `refs` of a live object of this generation.
+    #[inline]
     fn change(&self, words: &SlotWords<'_>, id: ObjectId, to: impl Fn(Refs) -> Option<Refs>) -> Option<()> {
         let mut now = words.refs.load(Ordering::Acquire);
         loop {

@@ -23,6 +23,7 @@ use crate::region::{Region, SessionIndex, SlotIndex};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 impl Counts for Region {
+    #[inline]
     fn slot(&self, slot: SlotIndex) -> Option<SlotWords<'_>> {
         let slot = Region::slot(self, slot)?;
         Some(SlotWords {
@@ -34,6 +35,7 @@ impl Counts for Region {
         })
     }
 
+    #[inline]
     fn cell(&self, session: SessionIndex, slot: SlotIndex) -> Option<&AtomicU64> {
         // A cell that can't be looked at counts as held, so that nothing is freed that may be in use.
         static HELD: AtomicU64 = AtomicU64::new(counting::PROXY);

@@ -34,6 +34,7 @@ pub(crate) enum State {
 }
 
 impl Refs {
+    #[inline]
     pub(crate) fn state(self) -> State {
         let session = SessionIndex((self.0 >> PINS_AT) as u16);
         match self.0 & STATE {
@@ -44,11 +45,13 @@ impl Refs {
         }
     }
 
+    #[inline]
     pub(crate) fn is_live(self) -> bool {
         self.state() == State::Live
     }
 
     /// Pins of a live object.
+    #[inline]
     pub(crate) fn pins(self) -> u32 {
         (self.0 >> PINS_AT) as u32 & MOST_PINS
     }
@@ -59,6 +62,7 @@ impl Refs {
     }
 
     /// The same with the next epoch.
+    #[inline]
     pub(crate) fn bumped(self) -> Self {
         self.next(self.0 & STATE, self.pins())
     }
@@ -71,10 +75,12 @@ impl Refs {
         self.next(1, u32::from(to.0))
     }
 
+    #[inline]
     pub(crate) fn live(self, pins: u32) -> Self {
         self.next(2, pins)
     }
 
+    #[inline]
     pub(crate) fn dead(self, winner: SessionIndex) -> Self {
         self.next(3, u32::from(winner.0))
     }

@@ -39,36 +39,44 @@ pub(crate) struct Damaged;
 pub(super) struct Word(pub(super) u64);
 
 impl Word {
+    #[inline]
     fn new(slot: u64, generation: Generation, round: u64) -> Self {
         let low = slot & SLOT | (round & ROUND) << SLOT_BITS;
         Self(low | Self::check(low, generation) << CHECK_AT)
     }
 
+    #[inline]
     fn check(low: u64, generation: Generation) -> u64 {
         low.wrapping_mul(MIX).wrapping_add(u64::from(generation.0).wrapping_mul(MIX_GENERATION)) >> CHECK_AT
     }
 
+    #[inline]
     pub(super) fn empty(round: u64) -> Self {
         Self::new(0, Generation(0), round)
     }
 
+    #[inline]
     fn full(id: ObjectId, round: u64) -> Self {
         Self::new(u64::from(id.slot().0) + 1, id.generation(), round)
     }
 
+    #[inline]
     fn slot(self) -> Option<SlotIndex> {
         (self.0 & SLOT).checked_sub(1).map(|slot| SlotIndex(slot as u32))
     }
 
+    #[inline]
     fn round(self) -> u64 {
         self.0 >> SLOT_BITS & ROUND
     }
 
+    #[inline]
     fn is_sound(self, generation: Generation) -> bool {
         Self::check(self.0 & ((1 << CHECK_AT) - 1), generation) == self.0 >> CHECK_AT
     }
 
     /// What the word says to one that looks at it for this round.
+    #[inline]
     fn seen(self, round: u64) -> Seen {
         if self.slot().is_none() && !self.is_sound(Generation(0)) {
             return Seen::Nonsense;
@@ -113,6 +121,7 @@ pub(crate) struct Oldest {
 
 impl Oldest {
     /// Whether the entry was filled with the object that the slot has.
+    #[inline]
     pub(crate) fn is_of(&self, generation: Generation) -> bool {
         self.word.is_sound(generation)
     }
@@ -130,6 +139,7 @@ pub(crate) struct Ring<'c> {
 
 impl<'c> Ring<'c> {
     /// The entry of a position, and the round.
+    #[inline]
     fn at(&self, position: u64) -> Option<(&'c AtomicU64, u64)> {
         let len = self.entries.len() as u64;
         let entry = self.entries.get((position & len.wrapping_sub(1)) as usize)?;
@@ -137,6 +147,7 @@ impl<'c> Ring<'c> {
     }
 
     /// The entry that is filled next. `None`: all are full.
+    #[inline]
     pub(crate) fn vacancy(&self) -> Result<Option<Vacancy>, Damaged> {
         loop {
             // Acquire: whoever has moved it on has seen the entry filled.
@@ -157,6 +168,7 @@ impl<'c> Ring<'c> {
     }
 
     /// Stores a reference. `false`: another was faster.
+    #[inline]
     pub(crate) fn fill(&self, vacancy: &Vacancy, id: ObjectId) -> bool {
         let Some((entry, round)) = self.at(vacancy.position) else { return false };
         let full = Word::full(id, round);
@@ -169,6 +181,7 @@ impl<'c> Ring<'c> {
     }
 
     /// The entry that is taken from next. `None`: there is nothing.
+    #[inline]
     pub(crate) fn oldest(&self) -> Result<Option<Oldest>, Damaged> {
         loop {
             // Acquire: whoever has moved it on has seen the entry taken.
@@ -188,11 +201,13 @@ impl<'c> Ring<'c> {
     }
 
     /// Whether the entry still is what it was.
+    #[inline]
     pub(crate) fn has(&self, oldest: &Oldest) -> bool {
         self.at(oldest.position).is_some_and(|(entry, _)| entry.load(Ordering::Acquire) == oldest.word.0)
     }
 
     /// Takes a reference out. `false`: another was faster.
+    #[inline]
     pub(crate) fn take(&self, oldest: &Oldest) -> bool {
         let Some((entry, round)) = self.at(oldest.position) else { return false };
         let empty = Word::empty(round.wrapping_add(1));
@@ -205,6 +220,7 @@ impl<'c> Ring<'c> {
     }
 
     /// Moves head or tail on from a position whose entry has been taken or filled (R90), unless somebody has already.
+    #[inline]
     fn move_on(&self, word: &AtomicU64, from: u64, position: u64) {
         let next = index(position.wrapping_add(1));
         // Release: whoever sees it moved on sees the entry as it was seen here.
@@ -233,6 +249,7 @@ impl<'c> Ring<'c> {
     }
 
     /// The entries that are full.
+    #[inline]
     pub(crate) fn full(&self) -> impl Iterator<Item = Full<'c>> + use<'c> {
         self.entries.iter().filter_map(|entry| {
             let word = Word(entry.load(Ordering::Acquire));
@@ -250,22 +267,26 @@ pub(crate) struct Full<'c> {
 
 impl Full<'_> {
     /// Whether the entry was filled with the object that the slot has.
+    #[inline]
     pub(crate) fn is_of(&self, generation: Generation) -> bool {
         self.word.is_sound(generation)
     }
 
     /// Takes the reference out, of a channel that nobody has any more. `false`: it is not what it was.
+    #[inline]
     pub(crate) fn empty(&self) -> bool {
         let empty = Word::empty(self.word.round().wrapping_add(1));
         self.entry.compare_exchange(self.word.0, empty.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
 
+#[inline]
 pub(super) fn index(position: u64) -> u64 {
     let position = position & POSITION;
     position | position.wrapping_mul(MIX) >> POSITION_BITS << POSITION_BITS
 }
 
+#[inline]
 fn position(word: u64) -> Result<u64, Damaged> {
     if index(word) == word { Ok(word & POSITION) } else { Err(Damaged) }
 }

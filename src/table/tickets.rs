@@ -9,7 +9,7 @@
 use super::counting::{Counting, Counts, SlotWords};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::layout::TicketEntry;
-use crate::region::{ObjectId, Offset, Region, SessionIndex};
+use crate::region::{ObjectId, Offset, Region, SessionIndex, SlotIndex};
 use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// The most uses a ticket can have.
@@ -299,13 +299,20 @@ pub(crate) fn building(region: &Region) -> impl Iterator<Item = (u32, SessionInd
 
 impl Region {
     /// The counting words of the slot that an id names.
+    #[inline]
     pub(crate) fn slot_words(&self, id: ObjectId) -> Result<SlotWords<'_>> {
-        // An id may come from anywhere: a slot that was never granted has no memory yet and must not be touched.
-        (id.slot().0 < self.slots_used()).then(|| Counts::slot(self, id.slot())).flatten().ok_or_else(|| gone(id))
+        self.used_slot(id.slot()).ok_or_else(|| gone(id))
+    }
+
+    /// The counting words of a slot that was granted before. An id may come from anywhere: one that never was has no memory yet and must not be touched.
+    #[inline]
+    pub(crate) fn used_slot(&self, index: SlotIndex) -> Option<SlotWords<'_>> {
+        (index.0 < self.slots_used()).then(|| Counts::slot(self, index))?
     }
 }
 
 /// The error for an object that is not alive.
+#[cold]
 pub(crate) fn gone(id: ObjectId) -> Error {
     Error::new(ErrorKind::Gone, format!("object {id} is gone"))
         .help("an object lives as long as somebody holds it: keep a proxy, a ticket or a name")

@@ -23,6 +23,7 @@ impl Words {
         Self { generation: Generation(0), kind: 0, owner: SessionIndex::BROKER, type_index: 0, offset: 0, len: 0 };
 
     /// Reads what the slot says, whether it can be believed or not.
+    #[inline]
     pub(crate) fn read(slot: &Slot) -> Self {
         // Relaxed: whoever holds the object has seen its slot published.
         Self {
@@ -36,6 +37,7 @@ impl Words {
     }
 
     /// Whether the slot has these words, and has been given them by a broker.
+    #[inline]
     pub(crate) fn are_sound(&self, slot: &Slot) -> bool {
         slot.digest.load(Ordering::Relaxed) == self.digest()
     }
@@ -44,14 +46,14 @@ impl Words {
     ///
     /// # Errors
     /// `Damaged`. Without a hold an object may die meanwhile, and its slot be another's.
+    #[inline]
     pub(crate) fn of(region: &Region, id: ObjectId) -> Result<Self> {
-        let damaged = |what: &str| Error::new(ErrorKind::Damaged, format!("object {id} {what}"));
-        let slot = region.slot(id.slot()).ok_or_else(|| damaged("has no slot"))?;
+        let slot = region.slot(id.slot()).ok_or_else(|| damaged(id, "has no slot"))?;
         let words = Self::read(slot);
         if words.are_sound(slot) {
             return Ok(words);
         }
-        Err(damaged("is not as the broker has made it: somebody has changed what only the broker writes")
+        Err(damaged(id, "is not as the broker has made it: somebody has changed what only the broker writes")
             .help("its bytes can't be trusted; `sharehold check` says more"))
     }
 
@@ -108,6 +110,7 @@ impl Words {
         slot.digest.store(self.digest(), Ordering::Release);
     }
 
+    #[inline]
     pub(crate) fn digest(&self) -> u32 {
         self.mixed() ^ Self::NONE.mixed()
     }
@@ -118,6 +121,7 @@ impl Words {
     }
 
     /// A few multiplications: it is computed for each proxy that is made. It tells accidents, not forgery.
+    #[inline]
     fn mixed(&self) -> u32 {
         // Of a hosted object the offset tells its last snapshot, which changes.
         let offset = if self.kind == HOSTED { 0 } else { self.offset };
@@ -130,6 +134,11 @@ impl Words {
         });
         hash as u32
     }
+}
+
+#[cold]
+fn damaged(id: ObjectId, what: &str) -> Error {
+    Error::new(ErrorKind::Damaged, format!("object {id} {what}"))
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ caught! {
     sleeper_for_ever_on_the_mark_of_another: WakesUncounted, waits::two_at_one_event, "deadlock";
     ticket_for_ever_without_the_full_fence: WeakFence, alarms::issue_against_look, "nobody ends";
     ticket_for_ever_when_the_look_is_too_early: LooksEarly, alarms::issue_against_look, "nobody ends";
+    sleeper_for_ever_when_the_mark_of_a_dead_one_is_trusted: TrustsMark, waits::one_dies_while_it_wakes, "deadlock";
     torn_message_when_its_word_does_not_release: LooseStores, waits::one_for_the_other, "Causality violation";
     torn_message_when_a_look_does_not_acquire: LooseLoads, waits::one_for_the_other, "Causality violation";
     live_object_on_a_stack_when_swaps_do_not_release: LooseSwaps, scenes::home_against_last_drop, "nobody else takes it";

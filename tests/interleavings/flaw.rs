@@ -29,6 +29,8 @@ pub(crate) enum Flaw {
     LooksEarly,
     /// One that wakes takes the mark of an event away and does not count.
     WakesUncounted,
+    /// One that wakes in the place of a dead one does so only where there is a mark.
+    TrustsMark,
 }
 
 /// Whether a scene may leave objects behind.

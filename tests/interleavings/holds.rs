@@ -95,3 +95,8 @@ fn nobody_sleeps_on_because_another_waits_at_the_same_event() {
 fn two_that_wake_at_once_wake_all() {
     explore(waits::two_wake_two, 2, None, Leaks::Forbidden);
 }
+
+#[test]
+fn one_that_dies_while_it_wakes_leaves_nobody_asleep() {
+    explore(waits::one_dies_while_it_wakes, 3, None, Leaks::Forbidden);
+}

@@ -2,10 +2,18 @@
 
 use std::time::Duration;
 
-#[derive(Default)]
-pub(crate) struct Spin;
+/// With the core of one that waits.
+pub(crate) struct Spin(pub(crate) u32);
 
 impl Spin {
+    pub(crate) fn here(&self) -> u32 {
+        self.0
+    }
+
+    pub(crate) fn is_worth_looking(&self, _: u32) -> bool {
+        false
+    }
+
     pub(crate) fn until<R>(&self, ready: &mut impl FnMut() -> Option<R>) -> Option<R> {
         ready()
     }

@@ -5,9 +5,10 @@ use std::rc::Rc;
 use loom::cell::UnsafeCell;
 use loom::thread;
 
+use crate::flaw::Flaw;
 use crate::scenes::join;
 use crate::sync::Spin;
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU32, Ordering, fence};
 use crate::sync::event::Event;
 
 /// Two messages, with a word each that says whether it is there, and the one event by which all wait.
@@ -27,17 +28,33 @@ impl Board {
     }
 
     #[expect(unsafe_code, reason = "loom sees who touches what")]
-    fn post(&self, which: usize) {
+    fn put(&self, which: usize) {
         // SAFETY: loom fails the scene if anybody else touches it now.
         self.message[which].with_mut(|message| unsafe { *message = 7 });
         self.there[which].store(1, Ordering::Release);
+    }
+
+    fn post(&self, which: usize) {
+        self.put(which);
         Event::new(&self.event).wake();
+    }
+
+    /// As `post`, of one that dies between the count and the wake.
+    fn post_and_die(&self, which: usize) {
+        self.put(which);
+        fence(Ordering::SeqCst);
+        let word = self.event.load(Ordering::SeqCst);
+        if word & 1 != 0 {
+            let _ = self.event.compare_exchange(word, word + 1, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     #[expect(unsafe_code, reason = "loom sees who touches what")]
     fn wait_for(&self, which: usize) {
         let there = || (self.there[which].load(Ordering::Acquire) == 1).then_some(());
-        assert!(Event::new(&self.event).wait(&Spin, None, there).is_some(), "without an end");
+        // Each on a core of its own.
+        let spin = Spin(which as u32 + 1);
+        assert!(Event::new(&self.event).wait(&spin, None, there).is_some(), "without an end");
         // SAFETY: as in `post`.
         assert_eq!(self.message[which].with(|message| unsafe { *message }), 7);
     }
@@ -84,4 +101,18 @@ pub(crate) fn two_wake_two() {
     board.post(0);
     join(other);
     waiters.into_iter().for_each(join);
+}
+
+/// One dies while it wakes, and another one that sees this wakes in its place.
+pub(crate) fn one_dies_while_it_wakes() {
+    let board = Board::new();
+    let waiter = board.waiter(0);
+    board.post_and_die(0);
+    let event = Event::new(&board.event);
+    if Flaw::TrustsMark.is_planted() {
+        event.wake();
+    } else {
+        event.wake_in_any_case();
+    }
+    join(waiter);
 }

@@ -164,6 +164,7 @@ caught_calling! {
     stuck_client_when_a_thread_puts_its_own_count_back: LeavesByOwnCount,
     stuck_client_when_a_thread_attends_by_its_own_count: AttendsByOwnCount,
     stuck_client_when_it_does_not_look_at_the_socket: IgnoresHangUp,
+    stuck_thread_when_an_end_wakes_by_the_mark: EndTrustsMark,
 }
 
 macro_rules! caught_seats {

@@ -198,6 +198,8 @@ pub(crate) enum Mutation {
     AttendsByOwnCount,
     /// R88: one that waits at a ring does not look at the socket.
     IgnoresHangUp,
+    /// R89: an end wakes only where somebody has marked the event.
+    EndTrustsMark,
     /// R98: one that opens an end leaves the state alone if it does not say that there are none.
     OpenerKeepsEpoch,
     /// R99: that there are none is written over any state.

@@ -1,7 +1,8 @@
 //! A small model of its own: the call ring between one client and the broker, beside their socket.
 //!
 //! The client makes a few calls, each by the ring or, where nobody attends or it likes to, over the socket. The broker's loop reads the socket and gives the connection to a thread, which waits at
-//! the ring and gives it back when it likes. Both ends may be killed before any step, and the client may give a call up. That who sleeps is woken is shown elsewhere: `tests/interleavings`.
+//! the ring and gives it back when it likes. Both ends may be killed before any step, and the client may give a call up. A thread that finds nothing may sleep, without an end: nothing is lost if its
+//! client dies in the middle of waking it. That a client that sleeps is woken is shown elsewhere, `tests/interleavings`; it looks up by itself from time to time.
 
 use crate::explorer::{Model, Move};
 use crate::mutation::Mutation;
@@ -22,6 +23,46 @@ impl Turn {
     }
 }
 
+/// The event's word of the request: whether a thread may sleep, and how often one was woken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Event {
+    marked: bool,
+    woken: u8,
+}
+
+/// What the broker's loop has done about the end of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum End {
+    Unseen,
+    Said,
+    Done,
+}
+
+/// Where a client hears the answer to what it has posted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Way {
+    Ring,
+    Socket,
+}
+
+impl Event {
+    /// Whether it was marked.
+    fn unmark(&mut self) -> bool {
+        let was_marked = std::mem::take(&mut self.marked);
+        self.woken += u8::from(was_marked);
+        was_marked
+    }
+}
+
+impl Way {
+    fn hear(self) -> Client {
+        match self {
+            Self::Ring => Client::HearRing,
+            Self::Socket => Client::HearSocket,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Client {
     /// Before its next call.
@@ -31,6 +72,9 @@ enum Client {
     Post,
     Send,
     Point,
+    /// Takes the mark away, then wakes.
+    Unmark(Way),
+    Wake(Way),
     HearRing,
     ReadResponse,
     HearSocket,
@@ -44,6 +88,11 @@ enum Thread {
     None,
     Attend,
     Look,
+    /// Has marked the event, and looks once more.
+    Marked,
+    /// Sleeps if the event's word is what it was.
+    Sleep,
+    Asleep,
     Leave,
     ReadRequest,
     ReadSocket,
@@ -64,6 +113,10 @@ pub(crate) struct World {
     answered: u8,
     response: u8,
     closed: bool,
+    event: Event,
+    /// The event's word as the thread has left it.
+    marked: Event,
+    end: End,
     /// What is on its way, and whether an end has closed.
     to_broker: u8,
     to_client: u8,
@@ -79,6 +132,14 @@ pub(crate) struct World {
     executed: [u8; 5],
     kills: u8,
     wrong: bool,
+}
+
+impl World {
+    fn wake(&mut self) {
+        if self.thread == Thread::Asleep {
+            self.thread = Thread::Look;
+        }
+    }
 }
 
 pub(crate) struct Calling {
@@ -135,10 +196,10 @@ impl Calling {
             Client::Finish => step("finish the request", true, &|world| {
                 world.request = world.call;
                 let is_posted = self.has(Mutation::TurnBeforeMessage);
-                world.client = if is_posted { Client::HearRing } else { Client::Post };
+                world.client = if is_posted { Client::Unmark(Way::Ring) } else { Client::Post };
             }),
             Client::Post => step("post", true, &|world| {
-                world.client = if self.post(world, false) { Client::HearRing } else { Client::Send };
+                world.client = if self.post(world, false) { Client::Unmark(Way::Ring) } else { Client::Send };
             }),
             Client::Send if world.hung_up => step("send: closed", true, &|world| world.client = Client::End),
             Client::Send => step("send", true, &|world| {
@@ -152,7 +213,14 @@ impl Calling {
                 } else {
                     self.post(world, true);
                 }
-                world.client = if points_early { Client::Send } else { Client::HearSocket };
+                world.client = if points_early { Client::Send } else { Client::Unmark(Way::Socket) };
+            }),
+            Client::Unmark(way) => step("unmark the event", true, &|world| {
+                world.client = if world.event.unmark() { Client::Wake(way) } else { way.hear() };
+            }),
+            Client::Wake(way) => step("wake", true, &|world| {
+                world.wake();
+                world.client = way.hear();
             }),
             Client::HearRing if world.answered == world.posted.posted => {
                 step("hear", true, &|world| world.client = Client::ReadResponse);
@@ -181,8 +249,20 @@ impl Calling {
             change(&mut state);
             out.push(Move { who: "broker", what, required, state });
         };
-        if world.thread != Thread::Dead && world.thread != Thread::None && world.hung_up && !world.closed {
-            step("the loop sees the end", true, &|world| world.closed = true);
+        let is_served = !matches!(world.thread, Thread::None | Thread::Ended | Thread::Dead);
+        if is_served && world.hung_up && world.end == End::Unseen {
+            step("the loop says that it has seen the end", true, &|world| {
+                (world.closed, world.end) = (true, End::Said)
+            });
+        }
+        if is_served && world.end == End::Said {
+            step("the loop wakes", true, &|world| {
+                let was_marked = world.event.unmark();
+                if was_marked || !self.has(Mutation::EndTrustsMark) {
+                    world.wake();
+                }
+                world.end = End::Done;
+            });
         }
         let execute = |world: &mut World, request: u8, next: Thread| {
             world.wrong |= request == TORN || request == 0;
@@ -215,7 +295,23 @@ impl Calling {
                 world.thread = if world.taken.at_socket { Thread::ReadSocket } else { Thread::ReadRequest };
             }),
             Thread::Look if world.closed => step("end", true, &|world| world.thread = Thread::Ended),
-            Thread::Look => step("nothing was posted in time", false, &|world| world.thread = Thread::Leave),
+            Thread::Look => {
+                step("nothing was posted in time", false, &|world| world.thread = Thread::Leave);
+                step("mark the event", false, &|world| {
+                    world.event.marked = true;
+                    (world.marked, world.thread) = (world.event, Thread::Marked);
+                });
+            }
+            Thread::Marked => step("look once more", true, &|world| {
+                let is_over = world.closed || world.turn.as_seen() != world.taken;
+                world.thread = if is_over { Thread::Look } else { Thread::Sleep };
+            }),
+            Thread::Sleep => step("sleep", true, &|world| {
+                world.thread = if world.event == world.marked { Thread::Asleep } else { Thread::Look };
+            }),
+            Thread::Asleep => {
+                step("nothing was posted in time: awake", false, &|world| world.thread = Thread::Leave);
+            }
             Thread::Leave => step("leave", true, &|world| {
                 if self.has(Mutation::LeavesBlindly) || world.turn == world.taken {
                     (world.turn, world.thread) = (Turn { away: true, ..world.taken }, Thread::None);
@@ -297,6 +393,9 @@ impl Model for Calling {
             answered: 0,
             response: 0,
             closed: false,
+            event: Event::default(),
+            marked: Event::default(),
+            end: End::Unseen,
             to_broker: 0,
             to_client: 0,
             hung_up: false,

@@ -2,272 +2,37 @@
 
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use sharehold::{Array, Channel, Kind, List, Manager, Object, Proxy, TicketOptions, Value};
+use sharehold::{Manager, Proxy};
 
 use crate::client::{self, find};
-use crate::common::{Actor, eventually, listen, say};
-use crate::fixture::{Base, Fixture, NoteProxy, canaries, serve, whole};
-use crate::operations::{Prepared, from_slabs, use_board, wipe_blackboard};
+use crate::common::{Actor, eventually};
+use crate::fixture::{Base, Fixture};
+use crate::operations::{Prepared, use_board, wipe_blackboard};
 use crate::report::{Core, Place, Report};
-use crate::tracer::{BEGIN, Tracee, mark, thread_id};
+use crate::shared::rings;
+use crate::tracer::{BEGIN, Tracee};
 use crate::view::View;
 use crate::walk::{Track, Walk, Walked, Which};
+use crate::works::{Begin, Thread, Work, works};
 
 /// How long the line of one that sleeps already may take to arrive.
 const ON_ITS_WAY: Duration = Duration::from_millis(2);
-const TICKET_LIFE: Duration = Duration::from_millis(60);
-
-/// Something that a broker does.
-pub(crate) struct Work {
-    pub(crate) name: &'static str,
-    /// What the client does before.
-    before: &'static str,
-    begin: Begin,
-    thread: Thread,
-}
-
-/// How it comes to do it.
-enum Begin {
-    /// The client asks for it.
-    Ask(&'static str),
-    /// The client asks for an audit, which finds a pin too many.
-    Repair,
-    /// Another process is killed, which has done what it can.
-    Death,
-    /// Another process is killed after so many changes of an operation.
-    DeathAt(&'static str, u64),
-    /// Another process attaches.
-    Visit,
-    /// The client has done all; time passes.
-    Time,
-    /// It follows one that was killed.
-    Succession,
-}
-
-enum Thread {
-    Loop,
-    Call,
-}
-
-pub(crate) const WORKS: &[Work] = &[
-    Work { name: "grant", before: "", begin: Begin::Ask("create"), thread: Thread::Loop },
-    Work { name: "grant of 8 KB", before: "", begin: Begin::Ask("create 8 KB"), thread: Thread::Loop },
-    Work { name: "grant of a slab", before: "four", begin: Begin::Ask("fifth"), thread: Thread::Loop },
-    Work { name: "free", before: "create", begin: Begin::Ask("drop"), thread: Thread::Loop },
-    Work { name: "free of 8 KB", before: "create 8 KB", begin: Begin::Ask("drop"), thread: Thread::Loop },
-    Work { name: "free of a hosted object", before: "host", begin: Begin::Ask("drop"), thread: Thread::Loop },
-    Work { name: "free of a channel", before: "channel", begin: Begin::Ask("drop"), thread: Thread::Loop },
-    Work { name: "publish", before: "create", begin: Begin::Ask("publish"), thread: Thread::Loop },
-    Work { name: "publish over", before: "publish", begin: Begin::Ask("publish over"), thread: Thread::Loop },
-    Work { name: "unpublish", before: "publish", begin: Begin::Ask("unpublish"), thread: Thread::Loop },
-    Work { name: "audit of a wrong pin", before: "", begin: Begin::Repair, thread: Thread::Loop },
-    Work { name: "end of a ticket", before: "ticket", begin: Begin::Time, thread: Thread::Loop },
-    Work { name: "attach", before: "", begin: Begin::Visit, thread: Thread::Loop },
-    Work { name: "sweep", before: "", begin: Begin::Death, thread: Thread::Loop },
-    Work {
-        name: "sweep and audit after a ticket",
-        before: "",
-        begin: Begin::DeathAt("ticket", 3),
-        thread: Thread::Loop,
-    },
-    Work {
-        name: "sweep and audit after a redemption",
-        before: "",
-        begin: Begin::DeathAt("redeem the last use", 6),
-        thread: Thread::Loop,
-    },
-    Work { name: "sweep and audit after a send", before: "", begin: Begin::DeathAt("send", 3), thread: Thread::Loop },
-    Work {
-        name: "sweep and audit after a reception",
-        before: "",
-        begin: Begin::DeathAt("receive", 4),
-        thread: Thread::Loop,
-    },
-    Work { name: "sweep after a last drop", before: "", begin: Begin::DeathAt("last drop", 3), thread: Thread::Loop },
-    // Dead, and its generation written.
-    Work {
-        name: "sweep of an owner",
-        before: "",
-        begin: Begin::DeathAt("drop of the own slab's", 3),
-        thread: Thread::Loop,
-    },
-    // Dead, in a lane, and on the stack of its owner.
-    Work {
-        name: "sweep after a drop of another's slab's",
-        before: "",
-        begin: Begin::DeathAt("last drop of another's slab's", 5),
-        thread: Thread::Loop,
-    },
-    Work { name: "call with a snapshot", before: "host", begin: Begin::Ask("write"), thread: Thread::Call },
-    Work { name: "creation with a snapshot", before: "host", begin: Begin::Ask("host"), thread: Thread::Call },
-    Work { name: "collect", before: "cycle", begin: Begin::Ask("collect"), thread: Thread::Call },
-    Work { name: "adoption", before: "lock", begin: Begin::Succession, thread: Thread::Loop },
-];
-
-/// The role of the client for which the broker works. It lives on.
-pub(crate) fn work(broker: &str) {
-    let manager = Manager::connect(broker).expect("connected");
-    let board: Array<u64> = manager.lookup("board").expect("published");
-    let mut held: Vec<Object> = Vec::new();
-    let mut notes: Vec<NoteProxy> = Vec::new();
-    say("ready");
-    while let Some(line) = listen() {
-        let done = perform(&manager, &board, &line, &mut held, &mut notes);
-        say(done.map_or_else(|error| format!("{:?}", error.kind()), |()| "done".into()));
-    }
-}
-
-fn perform(
-    manager: &Manager,
-    board: &Array<u64>,
-    what: &str,
-    held: &mut Vec<Object>,
-    notes: &mut Vec<NoteProxy>,
-) -> sharehold::Result<()> {
-    let untyped = |array: Array<u64>| manager.redeem::<Object>(&array.ticket()?);
-    static CREATED: AtomicU32 = AtomicU32::new(0);
-    match what {
-        // Other words in the slot each time: what stands there already is no change. And of a shape of its own, which is in no slab.
-        "create" if matches!(CREATED.fetch_add(1, Ordering::Relaxed), 0 | 2 | 4) => {
-            let value = manager.value(7_u8)?;
-            held.push(manager.redeem(&value.ticket()?)?);
-        }
-        "create" => {
-            let len = 20 + CREATED.load(Ordering::Relaxed) as usize % 480;
-            held.push(untyped(manager.array(&canaries(len))?)?);
-        }
-        // The fifth of a shape comes with a slab.
-        "four" => {
-            let len = 20 + CREATED.fetch_add(1, Ordering::Relaxed) as usize % 480;
-            for _ in 0..4 {
-                held.push(untyped(manager.array(&canaries(len))?)?);
-            }
-        }
-        "fifth" => {
-            let len = 19 + CREATED.load(Ordering::Relaxed) as usize % 480;
-            held.push(untyped(manager.array(&canaries(len))?)?);
-        }
-        "create 8 KB" => held.push(untyped(manager.array(&canaries(1024))?)?),
-        "channel" => {
-            let channel: Channel<Array<u64>> = manager.channel(2)?;
-            let sender = channel.sender()?;
-            sender.send(board.clone())?;
-            sender.send(manager.array(&canaries(20))?)?;
-            held.push(manager.redeem(&channel.ticket()?)?);
-        }
-        "host" => notes.push(NoteProxy::new(manager, "first".into())?),
-        // A method of the broker has a lock when it dies.
-        "lock" => {
-            // It goes on creating from what it has.
-            held.push(untyped(from_slabs(manager, 1).pop().expect("one"))?);
-            let note = NoteProxy::new(manager, "first".into())?;
-            let (same, blackboard) = (note.clone(), manager.lookup::<Object>("blackboard")?);
-            notes.push(note);
-            // The call ends with the broker.
-            std::thread::spawn(move || same.lock(blackboard));
-            let blackboard: Array<u64> = manager.lookup("blackboard")?;
-            eventually("it is locked", || blackboard.read_for(Duration::ZERO).is_err());
-        }
-        "write" => {
-            let note = notes.last().expect("hosted");
-            note.write("second".into())?;
-        }
-        "drop" => {
-            held.clear();
-            notes.clear();
-            manager.stats()?;
-        }
-        "cycle" => {
-            let (first, second) = (List::new(manager)?, List::new(manager)?);
-            first.push(second.clone())?;
-            second.push(first.clone())?;
-        }
-        "collect" => assert_eq!(manager.collect()?, 2, "both lists of a cycle"),
-        "publish" => manager.publish("extra", board)?,
-        "publish over" => manager.publish_over("extra", &manager.array(&canaries(10))?)?,
-        "unpublish" => manager.unpublish("extra")?,
-        "back" => {
-            manager.stats()?;
-        }
-        "audit" => {
-            manager.audit()?;
-        }
-        "ticket" => {
-            board.ticket_with(TicketOptions { uses: 1, deadline: Some(TICKET_LIFE) })?;
-        }
-        // All that it holds is alive and whole; then it lets go.
-        "tidy" => {
-            for object in held.drain(..) {
-                match object.kind()? {
-                    // What is in it goes with it.
-                    Kind::Channel => {}
-                    Kind::Array => whole(&object.downcast::<Array<u64>>()?.read()?),
-                    _ => assert_eq!(object.downcast::<Value<u8>>()?.get()?, 7),
-                }
-            }
-            for note in notes.drain(..) {
-                let text = note.text()?;
-                assert!(["first", "second"].contains(&text.as_str()), "{text}");
-            }
-            if manager.names()?.iter().any(|name| name.name == "extra") {
-                manager.unpublish("extra")?;
-            }
-        }
-        other => panic!("{other}?"),
-    }
-    Ok(())
-}
-
-/// The role of one that holds all kinds of things.
-pub(crate) fn hold(broker: &str) {
-    let manager = Manager::connect(broker).expect("connected");
-    let board: Array<u64> = manager.lookup("board").expect("published");
-    let blackboard: Array<u64> = manager.lookup("blackboard").expect("published");
-    let counter: Value<[u64; 8]> = manager.lookup("counter").expect("published");
-    let _held = (board.clone(), board.clone(), manager.array(&canaries(30)).expect("room"));
-    let belt: Channel<Array<u64>> = manager.lookup("belt").expect("published");
-    let _ends = (belt.sender().expect("free"), belt.receiver().expect("free"));
-    let _large = manager.array(&canaries(1024)).expect("room");
-    let _note = NoteProxy::new(&manager, "held".into()).expect("created");
-    let _reads = board.read().expect("nobody writes");
-    let _writes = blackboard.write().expect("nobody writes");
-    let _changes = counter.update(|_| {
-        say("ready");
-        while listen().is_some() {}
-    });
-}
-
-/// The role of one that comes by.
-pub(crate) fn visit(broker: &str) {
-    say("ready");
-    listen();
-    say(Manager::connect(broker).map_or_else(|error| format!("{:?}", error.kind()), |_| "done".into()));
-    while listen().is_some() {}
-}
-
-/// The role of a broker that is traced from its first instruction on.
-pub(crate) fn succeed(arguments: &[String]) {
-    say(thread_id());
-    listen();
-    mark(BEGIN);
-    serve(arguments);
-}
 
 pub(crate) fn kill_at_every_step(work: &str, backing: &'static str) {
-    let work = WORKS.iter().find(|known| known.name == work).expect("known");
+    let work = works().find(|known| known.name == work).expect("known");
     let Some(which) = Which::asked() else { return };
     let _core = Core::take();
-    let mut scene = Scene::new(backing, which);
+    let mut scene = Scene::new(backing, which, work.has_ring());
     let mut report = Report::new(&format!("{} ({backing})", work.name));
     let mut point = which.first;
     loop {
         let mut place = Place { what: work.name, point, walked: Walked::default(), address: 0 };
         let Some((walked, next)) = scene.kill_at(work, &mut place) else {
-            scene = Scene { track: scene.track, ..Scene::new(backing, which) };
+            scene = Scene { track: scene.track, ..Scene::new(backing, which, work.has_ring()) };
             continue;
         };
         report.add(walked, next);
@@ -279,6 +44,8 @@ pub(crate) fn kill_at_every_step(work: &str, backing: &'static str) {
             _ => {}
         }
     }
+    assert!(!matches!(work.thread, Thread::Ring) || report.has_seen_ring(), "nothing went through a ring");
+    scene.fixture.wait_for_replies(&scene.base);
     report.tell();
 }
 
@@ -300,13 +67,12 @@ struct Other {
 }
 
 impl Scene {
-    fn new(backing: &'static str, which: Which) -> Self {
+    fn new(backing: &'static str, which: Which, has_ring: bool) -> Self {
         let mut fixture = Fixture::new(backing);
         // From now on nobody but the worker calls.
         fixture.served.restart();
-        // What it calls comes over the socket, so that the broker's thread begins with it where it was stopped.
         let mut command = Command::new("/proc/self/exe");
-        command.env("SHAREHOLD_CALL_RING", "off");
+        command.env("SHAREHOLD_CALL_RING", if has_ring { "on" } else { "off" });
         let worker = Actor::start_by(command, "work", &[&fixture.served.name]);
         assert_eq!(worker.hear(), "ready");
         eventually("the session is back", || fixture.manager.stats().is_ok());
@@ -321,8 +87,8 @@ impl Scene {
 
     /// Returns how far the broker has got, and how long the next operation of a client took. `None` if the broker was so slow that it has begun with an empty region.
     fn kill_at(&mut self, work: &Work, place: &mut Place<'_>) -> Option<(Option<Walked>, Duration)> {
-        if !work.before.is_empty() {
-            assert_eq!(self.ask(work.before), "done");
+        for before in work.before.split_terminator(", ") {
+            assert_eq!(self.ask(before), "done");
         }
         let mut other = self.other(&work.begin);
         let mut broker = self.stopped(work);
@@ -340,10 +106,11 @@ impl Scene {
         let next = killed.elapsed();
         drop(seeker);
         broker.reap();
+        // Whoever waits for an answer needs no other broker to hear that there is none.
+        let heard = heard.or_else(|| matches!(work.begin, Begin::Ask(_) | Begin::Repair).then(|| self.worker.hear()));
         self.fixture.served.restart();
         eventually("the session is back", || self.fixture.manager.stats().is_ok());
         let heard = heard.or_else(|| match work.begin {
-            Begin::Ask(_) | Begin::Repair => Some(self.worker.hear()),
             Begin::Visit => Some(other.actor.as_ref().expect("it came").hear()),
             _ => None,
         });
@@ -363,7 +130,7 @@ impl Scene {
 
     fn other(&mut self, begin: &Begin) -> Other {
         let role = match begin {
-            Begin::Death => "hold",
+            Begin::Death(role) => role,
             Begin::Visit => "visit",
             Begin::DeathAt(operation, changes) => {
                 let operation = find(operation);
@@ -376,8 +143,12 @@ impl Scene {
             }
             _ => return Other::default(),
         };
-        let actor = Actor::start(role, &[&self.fixture.served.name]);
+        let mut actor = Actor::start(role, &[&self.fixture.served.name]);
         assert_eq!(actor.hear(), "ready");
+        if role == "wait" {
+            actor.tell("wait");
+            thread_at_ring(actor.pid());
+        }
         Other { actor: Some(actor), ..Other::default() }
     }
 
@@ -392,6 +163,7 @@ impl Scene {
         let tid = match work.thread {
             Thread::Loop => broker.hear().parse().expect("a thread"),
             Thread::Call => thread_of_calls(broker.pid()),
+            Thread::Ring => thread_at_ring(broker.pid()),
         };
         let mut tracee = Tracee::seize(broker.pid(), tid);
         if is_first {
@@ -413,7 +185,7 @@ impl Scene {
                 self.worker.tell("audit");
             }
             Begin::Visit => other.actor.as_mut().expect("it came").tell("attach"),
-            Begin::Death => drop(other.actor.take()),
+            Begin::Death(_) => drop(other.actor.take()),
             Begin::DeathAt(..) => {
                 drop(other.tracee.take());
                 drop(other.actor.take());
@@ -443,7 +215,7 @@ impl Scene {
                 heard.is_some()
             }
             // The broker, the worker and the test are left.
-            Begin::Death | Begin::DeathAt(..) => view.sessions() == 3,
+            Begin::Death(_) | Begin::DeathAt(..) => view.sessions() == 3,
             Begin::Time => manager.tickets().expect("tickets").is_empty(),
             Begin::Succession => {
                 (view.header(48), view.header(52)) == (pid, 1) || seeker.is_some_and(Seeker::is_refused)
@@ -491,12 +263,28 @@ impl Drop for Seeker {
 
 /// The thread of a broker that waits for the next call on a connection.
 fn thread_of_calls(broker: u32) -> i32 {
+    thread_that(broker, |name, call, _| name == "sharehold-call" && call == libc::SYS_recvfrom)
+}
+
+/// The thread that waits at a call ring.
+fn thread_at_ring(pid: u32) -> i32 {
+    thread_that(pid, |_, call, argument| {
+        call == libc::SYS_futex && rings(pid).any(|ring| ring.place.contains(&argument))
+    })
+}
+
+/// The thread that is in a system call, by its name, the number of the call and its first argument.
+fn thread_that(pid: u32, is_it: impl Fn(&str, i64, usize) -> bool) -> i32 {
     let mut found = None;
-    eventually("a thread waits for calls", || {
-        let threads = std::fs::read_dir(format!("/proc/{broker}/task")).expect("it lives").flatten();
+    eventually("a thread waits", || {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it lives").flatten();
         found = threads.map(|thread| thread.path()).find(|thread| {
             let of = |file: &str| std::fs::read_to_string(thread.join(file)).unwrap_or_default();
-            of("comm").trim() == "sharehold-call" && of("syscall").starts_with(&format!("{} ", libc::SYS_recvfrom))
+            let call = of("syscall");
+            let mut call = call.split(' ');
+            let number = call.next().and_then(|number| number.parse().ok());
+            let argument = call.next().and_then(|text| usize::from_str_radix(text.trim_start_matches("0x"), 16).ok());
+            number.zip(argument).is_some_and(|(number, argument)| is_it(of("comm").trim(), number, argument))
         });
         found.is_some()
     });

@@ -1,12 +1,14 @@
 //! A client is killed at every step of an operation.
 
+use std::process::Command;
 use std::time::Instant;
 
-use crate::common::Actor;
+use crate::common::{Actor, eventually};
 use crate::fixture::Fixture;
-use crate::operations::{OPERATIONS, Operation, Prepared};
+use crate::operations::{Operation, Prepared, operations};
 use crate::report::{Place, Report};
-use crate::tracer::{BEGIN, Tracee};
+use crate::shared::rings;
+use crate::tracer::{BEGIN, END, Next, Tracee};
 use crate::view::View;
 use crate::walk::{Track, Walk, Walked, Which};
 
@@ -16,12 +18,14 @@ pub(crate) fn perform(broker: &str, operation: &str, text: &str) {
 }
 
 pub(crate) fn find(operation: &str) -> &'static Operation {
-    OPERATIONS.iter().find(|known| known.name == operation).expect("known")
+    operations().find(|known| known.name == operation).expect("known")
 }
 
 /// A process that is stopped where an operation begins.
 pub(crate) fn start(fixture: &Fixture, operation: &Operation, prepared: &Prepared) -> (Actor, Tracee) {
-    let mut actor = Actor::start("client", &[&fixture.served.name, operation.name, &prepared.text]);
+    let mut command = Command::new("/proc/self/exe");
+    command.env("SHAREHOLD_CALL_RING", if operation.has_ring() { "on" } else { "off" });
+    let mut actor = Actor::start_by(command, "client", &[&fixture.served.name, operation.name, &prepared.text]);
     let mut tracee = Tracee::seize(actor.pid(), actor.hear().parse().expect("a thread"));
     tracee.interrupt();
     actor.tell("begin");
@@ -47,6 +51,7 @@ pub(crate) fn kill_at_every_step(operation: &str) {
         let mut walk = Walk { tracee: &mut tracee, view: &mut view, others: &others, points: which.points };
         let walked = walk.to(point, &mut track, |_| false);
         (place.walked, place.address) = (walked.unwrap_or_default(), tracee.place());
+        assert!(walked.is_none_or(|walked| walked.reached || tracee.next() == Next::SystemCall(END)), "it waits");
         tracee.kill();
         let killed = Instant::now();
         (operation.next)(&fixture, &prepared);
@@ -56,9 +61,15 @@ pub(crate) fn kill_at_every_step(operation: &str) {
         fixture.wait_for_sweep(&base);
         (operation.tidy)(&fixture, prepared);
         fixture.must_be(&base);
+        let broker = fixture.served.broker().pid();
+        eventually("the rings of the dead are gone", || {
+            let mine: Vec<_> = rings(std::process::id()).map(|ring| ring.inode).collect();
+            rings(broker).all(|ring| mine.contains(&ring.inode))
+        });
         report.add(walked, next);
         point += walked.map_or(0, |_| which.every);
-        if walked.is_some_and(|walked| !walked.reached) {
+        if let Some(walked) = walked.filter(|walked| !walked.reached) {
+            assert_eq!(walked.elsewhere > 0, operation.has_ring(), "{walked:?}");
             break;
         }
     }

@@ -14,6 +14,9 @@ use crate::tracer::thread_id;
 /// Elements of the board.
 pub(crate) const BOARD: usize = 64;
 
+/// Long enough for one that is executed step by step to fall asleep.
+pub(crate) const IN_VAIN: Duration = Duration::from_millis(60);
+
 const AT_ONCE: Duration = Duration::from_millis(50);
 
 /// Every element follows from its place.
@@ -58,6 +61,33 @@ impl Note {
 
     pub fn write(&mut self, text: String) {
         self.text = text;
+    }
+
+    /// Takes its time.
+    pub fn rest(&self) {
+        std::thread::sleep(IN_VAIN);
+    }
+
+    /// Goes on as long as the one that has called waits.
+    pub fn wait_for_end(&self) {
+        while !sharehold::is_cancelled() {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
+    /// Elements of an array.
+    pub fn measure(&self, array: &Array<u64>) -> usize {
+        array.len()
+    }
+
+    /// What is published.
+    pub fn find(&self, name: String) -> Result<Object, MethodError> {
+        Ok(Manager::current()?.lookup(&name)?)
+    }
+
+    /// Bytes of a text.
+    pub fn count(&self, text: String) -> usize {
+        text.len()
     }
 
     /// Locks the blackboard until the broker dies.
@@ -124,17 +154,26 @@ impl Fixture {
         Self { board, blackboard, counter, shelf, sender, receiver, manager, served }
     }
 
+    /// How many references to the board a broker has left that died while it answered: the next one takes them back some time later.
+    fn replies(&self) -> Option<u32> {
+        let tickets = self.manager.tickets().ok()?;
+        let replies = tickets.iter().filter(|ticket| ticket.object == self.board.id() && ticket.expires_in.is_none());
+        Some(replies.count() as u32)
+    }
+
     fn census(&self) -> Option<Census> {
-        let stats = self.manager.stats().ok()?;
+        let (stats, replies) = (self.manager.stats().ok()?, self.replies()?);
         let holders = |info: sharehold::ObjectInfo| (info.proxies(), info.pins, info.holders.len());
+        let mut board = self.manager.object_info(self.board.id()).ok()?;
+        board.pins = board.pins.checked_sub(replies)?;
         Some(Census {
             objects: stats.objects,
             sessions: stats.sessions,
-            tickets: stats.tickets,
+            tickets: stats.tickets.checked_sub(replies)?,
             names: stats.names,
             heap_used: stats.heap_used,
             damaged: stats.damaged,
-            board: holders(self.manager.object_info(self.board.id()).ok()?),
+            board: holders(board),
             shelf: holders(self.manager.object_info(self.shelf.id()).ok()?),
         })
     }
@@ -147,6 +186,12 @@ impl Fixture {
     /// Waits for the sweep of those who have died.
     pub(crate) fn wait_for_sweep(&self, base: &Base) {
         eventually("the dead are swept", || self.manager.stats().is_ok_and(|stats| stats.sessions == base.0.sessions));
+    }
+
+    /// Waits until nothing is left of the answers of dead brokers.
+    pub(crate) fn wait_for_replies(&self, base: &Base) {
+        eventually("the replies of the dead are taken back", || self.replies() == Some(0));
+        self.must_be(base);
     }
 
     /// All is as it was: nothing leaks, nothing is lost, no byte is wrong, no mark is left, and a check finds nothing.

@@ -14,9 +14,11 @@ mod client;
 mod fixture;
 mod operations;
 mod report;
+mod shared;
 mod tracer;
 mod view;
 mod walk;
+mod works;
 
 /// The entry of every process that a test of this file starts. Without a role it has nothing to do.
 #[test]
@@ -25,10 +27,11 @@ fn perform_role() {
     match role.as_str() {
         "serve" => fixture::serve(&arguments),
         "client" => client::perform(&arguments[0], &arguments[1], &arguments[2]),
-        "work" => broker::work(&arguments[0]),
-        "hold" => broker::hold(&arguments[0]),
-        "visit" => broker::visit(&arguments[0]),
-        "succeed" => broker::succeed(&arguments),
+        "work" => works::work(&arguments[0]),
+        "hold" => works::hold(&arguments[0]),
+        "wait" => works::wait(&arguments[0]),
+        "visit" => works::visit(&arguments[0]),
+        "succeed" => works::succeed(&arguments),
         other => panic!("there is no role {other}"),
     }
 }
@@ -43,7 +46,7 @@ macro_rules! client_tests {
 
         #[test]
         fn every_operation_of_a_client_has_its_test() {
-            let known: Vec<&str> = operations::OPERATIONS.iter().map(|operation| operation.name).collect();
+            let known: Vec<&str> = operations::operations().map(|operation| operation.name).collect();
             assert_eq!(known, [$($operation),*]);
         }
     };
@@ -55,7 +58,6 @@ client_tests! {
     last_drop_of_a_process "last drop of a process",
     last_drop "last drop",
     last_drop_of_what_is_taken_up "last drop of what is taken up",
-    last_drop_of_a_hosted_object "last drop of a hosted object",
     ticket "ticket",
     redeem_one_of_three_uses "redeem one of three uses",
     redeem_the_last_use "redeem the last use",
@@ -71,14 +73,23 @@ client_tests! {
     drop_of_the_own_slabs "drop of the own slab's",
     last_drop_of_anothers_slabs "last drop of another's slab's",
     take_what_came_back "take what came back",
-    create_a_hosted_object "create a hosted object",
     seal "seal",
     change_a_value "change a value",
     change_a_value_that_is_changed_next "change a value that is changed next",
     write_an_array "write an array",
     read_an_array "read an array",
+    create_a_hosted_object "create a hosted object",
+    last_drop_of_a_hosted_object "last drop of a hosted object",
     call_with_a_proxy_as_argument "call with a proxy as argument",
     call_with_a_proxy_as_result "call with a proxy as result",
+    first_calls "first calls, up to some through a ring",
+    call_through_a_ring "call through a ring",
+    call_through_a_ring_with_a_proxy_as_argument "call through a ring: a proxy as argument",
+    call_through_a_ring_with_a_proxy_as_result "call through a ring: a proxy as result",
+    call_through_a_ring_that_waits "call through a ring that waits",
+    call_with_large_arguments_beside_a_ring "call beside a ring: large arguments",
+    call_that_can_be_cancelled_beside_a_ring "call beside a ring: it can be cancelled",
+    leave_with_a_ring "leave with a ring",
     send "send",
     send_what_others_hold "send what others hold",
     send_in_vain "send in vain",
@@ -95,7 +106,7 @@ client_tests! {
 macro_rules! broker_tests {
     ($($test:ident $work:literal,)*) => {
         mod a_broker {
-            use crate::broker;
+            use crate::{broker, works};
 
             $(#[test]
             fn $test() {
@@ -106,7 +117,7 @@ macro_rules! broker_tests {
 
             #[test]
             fn every_work_of_a_broker_has_its_test() {
-                let known: Vec<&str> = broker::WORKS.iter().map(|work| work.name).collect();
+                let known: Vec<&str> = works::works().map(|work| work.name).collect();
                 assert_eq!(known, [$($work),*]);
             }
         }
@@ -139,4 +150,11 @@ broker_tests! {
     creates_with_a_snapshot "creation with a snapshot",
     collects "collect",
     adopts "adoption",
+    gives_a_ring "giving of a ring",
+    answers_through_a_ring "call through a ring",
+    answers_through_a_ring_what_came_with_a_proxy "call through a ring: a proxy as argument",
+    answers_through_a_ring_with_a_proxy "call through a ring: a proxy as result",
+    keeps_a_snapshot_and_answers_through_a_ring "call through a ring with a snapshot",
+    answers_large_arguments_beside_a_ring "call beside a ring: large arguments",
+    sweeps_one_that_waits_at_a_ring "sweep of one that waits at a ring",
 }

@@ -31,16 +31,22 @@ impl Report {
         }
     }
 
+    /// Whether what was walked last has changed a call ring.
+    pub(crate) fn has_seen_ring(&self) -> bool {
+        self.whole.elsewhere > 0
+    }
+
     /// One line. What was walked last was walked to the end.
     pub(crate) fn tell(mut self) {
         self.next.sort_unstable();
         let at = |part: usize| self.next[(self.next.len() - 1) * part / 100];
         println!(
-            "{:36} {:6} instructions, {:4} system calls, {:4} changes, {:6} kills ({} astray); the next operation took {:?} at most, {:?} in 99 of 100 cases, {:?} in the middle",
+            "{:36} {:6} instructions, {:4} system calls, {:4} changes ({} in call rings), {:6} kills ({} astray); the next operation took {:?} at most, {:?} in 99 of 100 cases, {:?} in the middle",
             self.what,
             self.whole.instructions,
             self.whole.calls,
             self.whole.changes,
+            self.whole.elsewhere,
             self.kills,
             self.astray,
             at(100),

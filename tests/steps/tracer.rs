@@ -14,6 +14,11 @@ use crate::common::PATIENCE;
 pub(crate) const BEGIN: u64 = 0x5348_0001;
 pub(crate) const END: u64 = 0x5348_0002;
 
+/// How a wait for another process is told from other calls of the same number.
+pub(crate) const WAIT_FOR_OTHERS: u64 = libc::SYS_futex as u64 | 1 << 32;
+/// The same of a wait for another thread that has an end: of one that has nothing to do.
+pub(crate) const WAIT_FOR_WORK: u64 = libc::SYS_futex as u64 | 2 << 32;
+
 /// Called by the process that is traced.
 pub(crate) fn mark(number: u64) {
     // SAFETY: there is no such system call, so it fails and does nothing.
@@ -105,6 +110,10 @@ impl Tracee {
         Self { pid, tid, calls: RefCell::default(), is_gone: false, steps, _watched: watched }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.cast_unsigned()
+    }
+
     /// Stops the thread, in whatever it does.
     pub(crate) fn interrupt(&mut self) {
         self.order(libc::PTRACE_INTERRUPT, 0);
@@ -134,7 +143,7 @@ impl Tracee {
         while !self.is_before_call() {
             self.resume(libc::PTRACE_SYSCALL);
         }
-        let number = self.register(libc::ORIG_RAX);
+        let number = self.call(self.register(libc::ORIG_RAX));
         self.resume(libc::PTRACE_SYSCALL);
         number
     }
@@ -161,7 +170,20 @@ impl Tracee {
         let mut calls = self.calls.borrow_mut();
         let is_call =
             *calls.entry(place).or_insert_with(|| self.peek(libc::PTRACE_PEEKTEXT, place) & 0xffff == SYSCALL);
-        if is_call { Next::SystemCall(self.register(libc::RAX)) } else { Next::Instruction }
+        if is_call { Next::SystemCall(self.call(self.register(libc::RAX))) } else { Next::Instruction }
+    }
+
+    /// The system call of this number that the thread is about to make.
+    fn call(&self, number: u64) -> u64 {
+        const WAIT: i32 = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+        if number != libc::SYS_futex as u64 {
+            return number;
+        }
+        match self.register(libc::RSI) as i32 {
+            libc::FUTEX_WAIT => WAIT_FOR_OTHERS,
+            WAIT if self.register(libc::R10) != 0 => WAIT_FOR_WORK,
+            _ => number,
+        }
     }
 
     /// Executes one instruction; a system call is one.

@@ -8,13 +8,30 @@ use std::os::unix::fs::FileExt;
 
 use sharehold::ObjectId;
 
+use crate::shared::{Shared, is_region};
+
 const PAGE: usize = 4096;
 /// How much of the heap is looked at, from its start, where small objects lie, and from its end, where large ones do: all that these tests put there.
 const SMALL: usize = 2 * PAGE;
 const LARGE: usize = 3 * PAGE;
 
+/// What has changed since it was last looked at.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Changed {
+    pub(crate) region: bool,
+    /// What the process that is looked at shares with others besides.
+    pub(crate) elsewhere: bool,
+}
+
+impl Changed {
+    pub(crate) fn is_any(self) -> bool {
+        self.region || self.elsewhere
+    }
+}
+
 /// A mapping of a region, and what stood in it when it was last looked at.
 pub(crate) struct View {
+    name: String,
     base: *const u8,
     len: usize,
     ranges: Vec<Range<usize>>,
@@ -22,18 +39,16 @@ pub(crate) struct View {
     slots: Range<usize>,
     file: File,
     seen: Vec<u8>,
+    shared: Shared,
 }
 
 impl View {
     /// Of the region of a broker to which this process is attached.
     pub(crate) fn of(name: &str) -> Self {
         let descriptors = std::fs::read_dir("/proc/self/fd").expect("descriptors").flatten();
-        let path = descriptors.map(|entry| entry.path()).find(|path| {
-            std::fs::read_link(path).is_ok_and(|to| {
-                let to = to.to_string_lossy().into_owned();
-                to.contains(&format!("sharehold:{name} ")) || to.ends_with(&format!("-{name}"))
-            })
-        });
+        let path = descriptors
+            .map(|entry| entry.path())
+            .find(|path| std::fs::read_link(path).is_ok_and(|to| is_region(&to.to_string_lossy(), name)));
         let file =
             OpenOptions::new().read(true).write(true).open(path.expect("the region is open")).expect("opened again");
         let ranges = ranges(&file);
@@ -43,6 +58,7 @@ impl View {
             unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0) };
         assert_ne!(base, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
         let mut view = Self {
+            name: name.to_owned(),
             base: base.cast(),
             len,
             sessions: ranges[2].clone(),
@@ -50,14 +66,20 @@ impl View {
             ranges,
             file,
             seen: vec![0; len],
+            shared: Shared::default(),
         };
-        view.has_changed();
+        view.changed();
         view
     }
 
-    /// Whether anything has changed since this was last asked.
-    pub(crate) fn has_changed(&mut self) -> bool {
-        let mut changed = false;
+    /// Looks from now on at what this process shares, too: of what it has mapped by now.
+    pub(crate) fn follow(&mut self, pid: u32) {
+        self.shared = Shared::of(pid, &self.name);
+    }
+
+    /// What has changed since this was last asked.
+    pub(crate) fn changed(&mut self) -> Changed {
+        let mut changed = Changed { region: false, elsewhere: self.shared.has_changed() };
         for range in self.ranges.clone() {
             let seen = &mut self.seen[range.clone()];
             // SAFETY: inside the mapping.
@@ -66,7 +88,7 @@ impl View {
             if unsafe { libc::memcmp(now.cast(), seen.as_ptr().cast(), seen.len()) } != 0 {
                 // SAFETY: as above; the two do not overlap.
                 unsafe { libc::memcpy(seen.as_mut_ptr().cast(), now.cast(), seen.len()) };
-                changed = true;
+                changed.region = true;
             }
         }
         changed

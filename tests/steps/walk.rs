@@ -2,13 +2,13 @@
 //!
 //! A kill between two instructions differs for everybody else from a kill at the instruction before only if shared memory or the state of the kernel has changed in
 //! between: registers and private memory go with the process. So it is enough to kill at these points: before the first instruction; after each instruction that has changed
-//! the region; after each system call that others can see, at once, and once more when all others have done what they do because of it.
+//! the region, or other memory that it shares; after each system call that others can see, at once, and once more when all others have done what they do because of it.
 
 use std::time::Instant;
 
 use crate::common::PATIENCE;
-use crate::tracer::{END, Next, Tracee};
-use crate::view::View;
+use crate::tracer::{END, Next, Tracee, WAIT_FOR_OTHERS, WAIT_FOR_WORK};
+use crate::view::{Changed, View};
 
 /// Which points are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub(crate) struct Walked {
     pub(crate) instructions: u64,
     pub(crate) calls: u64,
     pub(crate) changes: u64,
+    /// How often anything has changed outside of the region, also by others.
+    pub(crate) elsewhere: u64,
     points: u64,
     /// Whether the point was reached; if not, what was to be done has been done.
     pub(crate) reached: bool,
@@ -81,17 +83,22 @@ impl Walk<'_> {
         track: &mut Track,
         mut is_done: impl FnMut(&View) -> bool,
     ) -> Option<Walked> {
-        self.settle();
+        self.begin();
         let begun = self.run(|walked| walked.points <= point, track, &mut is_done)?;
         Some(self.until(begun, |walked| walked.points == point, track, is_done))
     }
 
     /// Walks until there have been so many changes, of an operation that ends with a mark.
     pub(crate) fn until_change(&mut self, changes: u64) {
-        self.settle();
+        self.begin();
         let walked =
             self.until(Walked::default(), |walked| walked.changes == changes, &mut Track::default(), |_| false);
         assert!(walked.reached, "there are only {} changes", walked.changes);
+    }
+
+    fn begin(&mut self) {
+        self.view.follow(self.tracee.pid());
+        self.settle();
     }
 
     /// Runs the part of the way that is known and lies before the point.
@@ -104,7 +111,7 @@ impl Walk<'_> {
         let known = track.0.partition_point(|(_, walked)| is_before(walked));
         for index in 0..known {
             if waits_for_events(track.0[index].0) {
-                self.view.has_changed();
+                self.view.changed();
                 if is_done(self.view) {
                     // Sooner than the last time: it would wait for ever.
                     track.0.truncate(index);
@@ -120,10 +127,11 @@ impl Walk<'_> {
                 self.settle();
             }
         }
+        self.view.follow(self.tracee.pid());
         Some(known.checked_sub(1).map_or_else(Walked::default, |last| track.0[last].1))
     }
 
-    /// Without an END mark, what was to be done has been done when the thread asks for more to do and `is_done` says so.
+    /// Without an END mark, what was to be done has been done when the thread has nothing to do any more, or when it asks for more to do and `is_done` says so.
     fn until(
         &mut self,
         mut walked: Walked,
@@ -138,7 +146,7 @@ impl Walk<'_> {
             }
             let next = self.tracee.next();
             match next {
-                Next::SystemCall(END) => return walked,
+                Next::SystemCall(END | WAIT_FOR_WORK) => return walked,
                 Next::SystemCall(number) if waits_for_events(number) && is_done(self.view) => return walked,
                 _ => {}
             }
@@ -146,6 +154,9 @@ impl Walk<'_> {
             walked.instructions += 1;
             if let Next::SystemCall(number) = next {
                 walked.calls += 1;
+                if maps(number) {
+                    self.view.follow(self.tracee.pid());
+                }
                 if is_seen(number) || self.points == Points::All {
                     walked.points += 1;
                     if is_there(&walked) {
@@ -153,21 +164,23 @@ impl Walk<'_> {
                         return walked;
                     }
                     let changed = self.settle();
-                    walked.points += u64::from(changed || wakes(number));
+                    walked.elsewhere += u64::from(changed.elsewhere);
+                    walked.points += u64::from(changed.is_any() || wakes(number));
                 }
                 if track.0.len() < walked.calls as usize {
                     track.0.push((number, walked));
                 }
                 continue;
             }
-            let changed = self.view.has_changed();
-            walked.changes += u64::from(changed);
-            walked.points += u64::from(changed || self.points == Points::All);
+            let changed = self.view.changed();
+            walked.changes += u64::from(changed.is_any());
+            walked.elsewhere += u64::from(changed.elsewhere);
+            walked.points += u64::from(changed.is_any() || self.points == Points::All);
         }
     }
 
-    /// Waits until all others sleep. Returns whether anything has changed.
-    fn settle(&mut self) -> bool {
+    /// Waits until all others sleep. Returns what has changed.
+    fn settle(&mut self) -> Changed {
         let until = Instant::now() + PATIENCE;
         // Twice: one may have woken another behind this one's back.
         let mut quiet = 0;
@@ -180,7 +193,7 @@ impl Walk<'_> {
                 std::thread::yield_now();
             }
         }
-        self.view.has_changed()
+        self.view.changed()
     }
 }
 
@@ -201,10 +214,20 @@ fn wakes(number: u64) -> bool {
 
 /// Whether a thread of a broker asks for more to do.
 fn waits_for_events(number: u64) -> bool {
-    matches!(
-        number as i64,
-        libc::SYS_epoll_wait | libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 | libc::SYS_recvfrom | libc::SYS_recvmsg
-    )
+    number == WAIT_FOR_OTHERS
+        || matches!(
+            number as i64,
+            libc::SYS_epoll_wait
+                | libc::SYS_epoll_pwait
+                | libc::SYS_epoll_pwait2
+                | libc::SYS_recvfrom
+                | libc::SYS_recvmsg
+        )
+}
+
+/// Whether a system call may change what the process shares.
+fn maps(number: u64) -> bool {
+    matches!(number as i64, libc::SYS_mmap | libc::SYS_munmap | libc::SYS_mremap)
 }
 
 /// Whether a system call does something outside of its process, as far as this library makes it.

@@ -6,10 +6,10 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyTuple};
 use sharehold::{CallScope, Datum, Kind, Object, Proxy as _, TicketOptions};
 
-use crate::{channel, datum};
 use crate::fault::{Outcome, duration};
 use crate::manager::Session;
 use crate::value::Value;
+use crate::{channel, datum};
 
 /// A counted reference to an object: it lives as long as any proxy, ticket or name for it does.
 #[pyclass(subclass, frozen, module = "sharehold._sharehold")]
@@ -120,6 +120,24 @@ impl Proxy {
     ) -> Outcome<(Bound<'py, PyBytes>, Vec<Bound<'py, PyAny>>)> {
         let arguments = datum::pickled(data, proxies.iter().map(|proxy| &proxy.get().object));
         datum::unpickled(py, self.answer(py, method, &arguments, timeout)?)
+    }
+
+    /// Calls a method of a class that is written in Python, if all arguments are simple. Gives back what is simple, or a pickle and the proxies in it; `NotImplemented` if nothing was called.
+    #[pyo3(signature = (method, arguments, timeout))]
+    fn _call_simple<'py>(
+        &self,
+        py: Python<'py>,
+        method: &str,
+        arguments: &Bound<'py, PyTuple>,
+        timeout: Option<f64>,
+    ) -> Outcome<Bound<'py, PyAny>> {
+        let Some(arguments) = datum::simple_arguments(arguments) else {
+            return Ok(py.NotImplemented().into_bound(py));
+        };
+        Ok(match self.answer(py, method, &arguments, timeout)? {
+            pickled @ Datum::Map(_) => datum::unpickled(py, pickled)?.into_pyobject(py)?.into_any(),
+            simple => datum::to_python(py, simple)?,
+        })
     }
 
     /// Calls a method with values that any language has.

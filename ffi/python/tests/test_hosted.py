@@ -253,3 +253,13 @@ def test_outside_of_a_method_there_is_no_current_broker(lab):
     with pytest.raises(TypeError):
         sharehold.host(helpers.Magnifier())
     assert sharehold.caller() is None and not sharehold.is_cancelled()
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [None, True, 0, -(2**63), 2**63 - 1, 2**64, -(2**70), 0.5, float("inf"), "", "Ungeheuer \N{SNOWMAN}", "\udc80", b"", b"\x00\xff", (), (1, 2), [1], {"a": 1}, helpers.Rank(3), numpy.float64(2.5), numpy.int32(7)],
+    ids=repr,
+)
+def test_what_is_passed_and_answered_is_of_the_very_type_that_it_was(lab, thing):
+    back = lab.Magnifier(1).same(thing)
+    assert back == thing and type(back) is type(thing)

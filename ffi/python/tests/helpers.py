@@ -102,6 +102,10 @@ class Gate:
     def open(self):
         self._open.set()
 
+    @sharehold.shared
+    def counted(self):
+        return self.count
+
     def count_slowly(self):
         count = self.count
         threading.Event().wait(0.001)
@@ -212,3 +216,16 @@ def receive_and_tell(pipe, channel):
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             pipe.send("KeyboardInterrupt")
+
+
+def call_and_tell(pipe, gate, calls_before):
+    for _ in range(calls_before):
+        gate.count_slowly()
+    try:
+        pipe.send("waits")
+        gate.wait(60)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # The next call does not get the answer of the one that was given up.
+        assert gate.counted() == calls_before
+        pipe.send("KeyboardInterrupt")

@@ -4,6 +4,7 @@ import copy
 import gc
 import os
 import pickle
+import signal
 import threading
 
 import helpers
@@ -153,6 +154,19 @@ def test_a_call_has_a_limit_of_time(lab):
             gate.open()
         gate.open()
     assert gate.wait(0)
+
+
+# The first calls of a process go over its socket, later ones by a call ring.
+@pytest.mark.parametrize("calls_before", [0, 5])
+def test_a_call_is_ended_by_control_c(lab, child, calls_before):
+    gate = lab.Gate()
+    one = child(helpers.call_and_tell, gate, calls_before)
+    assert one.hear() == "waits"
+    # It says so before it does: it may be told more than once.
+    eventually("it is interrupted", lambda: os.kill(one.process.pid, signal.SIGINT) or one.pipe.poll(0.05))
+    assert one.hear() == "KeyboardInterrupt"
+    one.end()
+    gate.open()
 
 
 def test_large_arguments_and_results_arrive(lab):

@@ -5,7 +5,8 @@
 mod common;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use common::eventually;
@@ -187,6 +188,25 @@ fn a_call_inside_of_a_method_keeps_to_its_time() {
         assert_eq!(counter.ask_in_haste(busy.clone()).expect("called"), "Err(Timeout)");
         canceller.cancel();
     });
+}
+
+#[test]
+fn one_that_is_asked_whether_to_wait_on_gives_up_and_its_next_call_gets_its_own_answer() {
+    let manager = started();
+    let (counter, busy) = (CounterProxy::new(&manager).expect("created"), CounterProxy::new(&manager).expect("made"));
+    // The first calls of a connection go over the socket, later ones by its call ring.
+    for calls_before in [0, 5] {
+        (0..calls_before).for_each(|_| assert_eq!(counter.count().expect("called"), 0));
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&asked);
+        let scope =
+            CallScope::new().timeout(common::PATIENCE).give_up_if(move || count.fetch_add(1, Ordering::Relaxed) == 1);
+        assert_eq!(scope.run(|| busy.keep()).expect_err("given up").kind(), ErrorKind::Cancelled);
+        assert_eq!(asked.load(Ordering::Relaxed), 2, "the first answer was no");
+        assert_eq!(counter.count().expect("called"), 0);
+        // The method ends, since nobody waits for it.
+        eventually("it is not busy", || manager.describe(busy.id()).expect("described") != "(busy)");
+    }
 }
 
 #[test]

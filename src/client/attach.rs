@@ -174,9 +174,9 @@ impl Connections {
         }
         // What another thread may interrupt waits at the socket, where it can be.
         let answered = if request.is_call() && !limits.can_be_cancelled() {
-            connection.call_by_ring(request, body, patience)
+            connection.call_by_ring(&limits, request, body, patience)
         } else {
-            connection.call(request, body, patience)
+            connection.call_under(&limits, request, body, patience)
         };
         let (answer, whole) = match answered {
             // What can't be read may hold references: closing the connection has the broker cancel them.
@@ -193,7 +193,10 @@ impl Connections {
             }
             // An answer came, so the connection is in order; after these, none did, or nobody knows to what.
             Err(error) => {
-                let whole = !matches!(error.kind(), ErrorKind::Protocol | ErrorKind::Os | ErrorKind::Timeout);
+                let whole = !matches!(
+                    error.kind(),
+                    ErrorKind::Protocol | ErrorKind::Os | ErrorKind::Timeout | ErrorKind::Cancelled
+                );
                 (Err(error), whole)
             }
         };

@@ -10,6 +10,7 @@ use super::authkey::{self, Login, Side};
 use super::message::{self, Announced, Challenge, HEAD, Head, LONGEST_BODY, Prove, Proven, Request};
 use super::ring::{self, CallerEnd, Heard};
 use crate::error::{Error, ErrorKind, Result};
+use crate::object::scope::{self, Limits};
 use crate::sys::fork::ClosedInChild;
 use crate::sys::place::Place;
 use crate::sys::socket;
@@ -139,7 +140,6 @@ impl Connection {
     /// Puts a request into the socket. Returns its number.
     fn put(&mut self, kind: Request, body: &[&[u8]], patience: Option<Duration>) -> Result<u64> {
         let request = self.write(kind, body, patience)?;
-        self.received.clear();
         if let Err(error) = socket::send_all(&self.stream, &self.sent) {
             return Err(self.last_words().unwrap_or_else(|| broken(error)));
         }
@@ -156,16 +156,50 @@ impl Connection {
         self.receive(kind, request).map(|(body, _)| body)
     }
 
-    /// As [`Connection::call`], by the call ring if there is one. Another thread can't interrupt the wait there.
-    pub(crate) fn call_by_ring(&mut self, kind: Request, body: &[&[u8]], patience: Option<Duration>) -> Result<&[u8]> {
+    /// As [`Connection::call`], and asks from time to time whether the answer is still wanted.
+    pub(crate) fn call_under(
+        &mut self,
+        limits: &Limits,
+        kind: Request,
+        body: &[&[u8]],
+        patience: Option<Duration>,
+    ) -> Result<&[u8]> {
+        if !limits.ask() {
+            return self.call(kind, body, patience);
+        }
+        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
+        let left = || until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()).min(LOOK));
+        let request = self.put(kind, body, Some(left()))?;
+        let (head, announced) = loop {
+            match self.receive_head(&mut None) {
+                Err(error) if error.kind() == ErrorKind::Timeout && !left().is_zero() => {
+                    if limits.is_given_up() {
+                        return Err(scope::cancelled());
+                    }
+                    self.wait_at_most(Some(left()))?;
+                }
+                received => break received?,
+            }
+        };
+        self.body_of(head, announced, kind, request)
+    }
+
+    /// As [`Connection::call_under`], by the call ring if there is one. Another thread can't interrupt the wait there.
+    pub(crate) fn call_by_ring(
+        &mut self,
+        limits: &Limits,
+        kind: Request,
+        body: &[&[u8]],
+        patience: Option<Duration>,
+    ) -> Result<&[u8]> {
         self.want_ring(patience)?;
         if patience == Some(Duration::ZERO) {
             return Err(late());
         }
         if !self.ring.as_mut().is_some_and(|ring| ring.post(kind, body)) {
-            return self.call(kind, body, patience);
+            return self.call_under(limits, kind, body, patience);
         }
-        match self.hear(patience)? {
+        match self.hear(limits, patience)? {
             Announced::Reply(to) if to == kind => Ok(&self.received),
             Announced::Failure => Err(message::failed(&self.received)),
             _ => Err(message::protocol(OF_ANOTHER_KIND)),
@@ -173,7 +207,7 @@ impl Connection {
     }
 
     /// Waits for an answer in the call ring.
-    fn hear(&mut self, patience: Option<Duration>) -> Result<Announced> {
+    fn hear(&mut self, limits: &Limits, patience: Option<Duration>) -> Result<Announced> {
         let Some(ring) = &self.ring else { return Err(gone()) };
         let until = patience.and_then(|patience| Instant::now().checked_add(patience));
         loop {
@@ -181,6 +215,7 @@ impl Connection {
             match ring.hear(left, &mut self.received)? {
                 Heard::Answer(announced) => return Ok(announced),
                 Heard::Nothing if until.is_some_and(|until| until <= Instant::now()) => return Err(late()),
+                Heard::Nothing if limits.is_given_up() => return Err(scope::cancelled()),
                 Heard::Nothing if !socket::is_hung_up(&self.stream) => {}
                 Heard::Closed | Heard::Nothing => break,
             }
@@ -221,34 +256,39 @@ impl Connection {
         let sent = socket::send_some_with(&self.stream, &self.sent, descriptor)
             .and_then(|sent| socket::send_all(&self.stream, &self.sent[sent..]));
         if let Err(error) = sent {
-            self.received.clear();
             return Err(self.last_words().unwrap_or_else(|| broken(error)));
         }
         self.receive(kind, request).map(|(body, _)| body)
     }
 
-    /// Writes a request into the buffer. Returns its number.
+    /// Writes a request into the buffer, and empties the other one. Returns its number.
     fn write(&mut self, kind: Request, body: &[&[u8]], patience: Option<Duration>) -> Result<u64> {
         let request = self.next_request;
         self.next_request += 1;
         self.wait_at_most(patience)?;
+        self.received.clear();
         message::write_request(&mut self.sent, kind, request, body);
         Ok(request)
     }
 
     /// Waits for the reply to a request.
     fn receive(&mut self, kind: Request, request: u64) -> Result<(&[u8], Option<OwnedFd>)> {
-        self.received.clear();
-        let mut fd = None;
+        // Only the replies to these bring a descriptor.
+        let mut fd = matches!(kind, Request::Attach | Request::Fetch | Request::Ring).then_some(None);
+        let (head, announced) = self.receive_head(&mut fd)?;
+        self.body_of(head, announced, kind, request).map(|body| (body, fd.flatten()))
+    }
+
+    /// Waits until a whole reply is there, and for a descriptor if there is a place for one. After a timeout it may be asked again.
+    fn receive_head(&mut self, fd: &mut Option<Option<OwnedFd>>) -> Result<(Head, Announced)> {
         loop {
-            if let Some((head, announced)) = whole(&self.received)? {
-                return self.body_of(head, announced, kind, request).map(|body| (body, fd));
+            if let Some(whole) = whole(&self.received)? {
+                return Ok(whole);
             }
-            // Only the replies to these bring a descriptor.
-            let received = if matches!(kind, Request::Attach | Request::Fetch | Request::Ring) {
+            let received = if let Some(fd) = fd {
                 let mut chunk = [0; 1024];
                 let (received, came) = socket::receive_some_with(&self.stream, &mut chunk).map_err(broken)?;
-                fd = came.or(fd);
+                *fd = came.or(fd.take());
                 self.received.extend_from_slice(&chunk[..received]);
                 received
             } else {

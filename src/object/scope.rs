@@ -1,6 +1,7 @@
 //! How long the calls of a thread may take, and how another thread ends them.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +32,17 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct CallScope {
     timeout: Option<Duration>,
     canceller: Option<Canceller>,
+    question: Option<Question>,
+}
+
+/// Asks whoever waits for a call whether he still wants to.
+#[derive(Clone)]
+struct Question(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Question")
+    }
 }
 
 impl CallScope {
@@ -53,6 +65,26 @@ impl CallScope {
         self
     }
 
+    /// Asks this about ten times a second while a call waits, in the thread that waits. Once it says yes, the call fails with `Cancelled`. For what a thread hears only when it
+    /// looks, as an interpreter of its signals.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    /// use sharehold::{CallScope, List, Manager};
+    ///
+    /// static INTERRUPTED: AtomicBool = AtomicBool::new(false); // set by a signal's handler
+    ///
+    /// let manager = Manager::start()?;
+    /// let list = List::new(&manager)?;
+    /// CallScope::new().give_up_if(|| INTERRUPTED.swap(false, Relaxed)).run(|| list.push(1))?;
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    #[must_use]
+    pub fn give_up_if(mut self, question: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.question = Some(Question(Arc::new(question)));
+        self
+    }
+
     /// Runs a closure under these limits. Inside another scope the earlier end counts.
     pub fn run<R>(&self, work: impl FnOnce() -> R) -> R {
         let outer = current();
@@ -60,6 +92,7 @@ impl CallScope {
         let limits = Limits {
             deadline: deadline.into_iter().chain(outer.deadline).min(),
             cancellers: outer.cancellers.iter().chain(&self.canceller).cloned().collect(),
+            questions: outer.questions.iter().chain(&self.question).cloned().collect(),
         };
         under(limits, work)
     }
@@ -140,6 +173,7 @@ impl Canceller {
 pub(crate) struct Limits {
     deadline: Option<Instant>,
     cancellers: Vec<Canceller>,
+    questions: Vec<Question>,
 }
 
 thread_local! {
@@ -158,6 +192,16 @@ impl Limits {
 
     pub(crate) fn can_be_cancelled(&self) -> bool {
         !self.cancellers.is_empty()
+    }
+
+    /// Whether there is somebody to be asked from time to time.
+    pub(crate) fn ask(&self) -> bool {
+        !self.questions.is_empty()
+    }
+
+    /// Whether one of those who are asked gives up.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.questions.iter().any(|question| question.0())
     }
 
     /// The time that is left, if there is an end.

@@ -1,13 +1,14 @@
 //! A broker that is an interpreter: it serves the classes that `_broker.py` hands to it, whose objects are Python objects.
 
 use std::fmt;
+use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::PyBytes;
 use sharehold::{Broker, ClassBuilder, ClassTable, Datum, Manager, MethodError};
 
-use crate::datum;
+use crate::datum::{self, Arguments};
 use crate::fault::{Fault, Outcome};
 use crate::proxy::{Proxy, wrap};
 use crate::thread::attach;
@@ -34,23 +35,33 @@ struct Served {
     methods: Vec<(String, String, bool)>,
     #[pyo3(attribute("run"))]
     run: Py<PyAny>,
+    #[pyo3(attribute("call"))]
+    call: Py<PyAny>,
+}
+
+/// The two ways into a class, each taking an object, or none for the constructor, and a method's name.
+struct Ways {
+    /// With a pickle and its proxies, or the values of another language.
+    run: Py<PyAny>,
+    /// With arguments as they are.
+    call: Py<PyAny>,
 }
 
 impl Served {
     fn table(self) -> ClassTable {
         let mut class = ClassBuilder::<Hosted>::new(&*self.name).debug(debug);
-        let share = |run: &Py<PyAny>| Python::attach(|py| run.clone_ref(py));
-        let constructor = (self.constructor.clone().unwrap_or_default(), share(&self.run));
-        class = class.constructor(&constructor.0, move |arguments: Datum| {
-            attach(|py| run(py, &constructor.1, None, "", arguments, |made| Ok(Hosted(made.unbind()))))
+        let ways = Arc::new(Ways { run: self.run, call: self.call });
+        let making = Arc::clone(&ways);
+        class = class.constructor(self.constructor.as_deref().unwrap_or_default(), move |arguments: Datum| {
+            attach(|py| run(py, &making, None, "", arguments, |_, made| Ok(Hosted(made.unbind()))))
         });
         if self.constructor.is_none() {
             class = class.internal();
         }
         for (name, signature, is_shared) in self.methods {
-            let (run_it, method) = (share(&self.run), name.clone());
+            let (ways, method) = (Arc::clone(&ways), name.clone());
             let call = move |hosted: &Hosted, arguments: Datum| {
-                attach(|py| run(py, &run_it, Some(&hosted.0), &method, arguments, answer))
+                attach(|py| run(py, &ways, Some(&hosted.0), &method, arguments, answer))
             };
             class = match is_shared {
                 true => class.method(&name, &signature, call),
@@ -61,27 +72,34 @@ impl Served {
     }
 }
 
-/// Has `_broker.py` run something: with a pickle and its proxies, or with what any language can send.
+/// Has `_broker.py` run something.
 fn run<R>(
     py: Python<'_>,
-    run: &Py<PyAny>,
+    ways: &Ways,
     object: Option<&Py<PyAny>>,
     method: &str,
     arguments: Datum,
-    result: impl FnOnce(Bound<'_, PyAny>) -> PyResult<R>,
+    result: impl FnOnce(bool, Bound<'_, PyAny>) -> PyResult<R>,
 ) -> Result<R, MethodError> {
     let work = || {
-        let arguments = match datum::split(py, arguments)? {
-            Ok((data, proxies)) => (data.into_any(), PyList::new(py, proxies)?.into_any()),
-            Err(plain) => (py.None().into_bound(py), datum::to_python(py, plain)?),
-        };
-        result(run.bind(py).call1((object, method, arguments.0, arguments.1))?)
+        let run = ways.run.bind(py);
+        match Arguments::of(py, arguments)? {
+            Arguments::Simple(arguments) => result(true, ways.call.bind(py).call1((object, method, arguments))?),
+            Arguments::Pickle((data, proxies)) => result(false, run.call1((object, method, data, proxies))?),
+            Arguments::Plain(plain) => result(false, run.call1((object, method, py.None(), plain))?),
+        }
     };
     work().map_err(|error| failure(py, &error))
 }
 
-/// What a method has answered: a pickle with its proxies, or a value for any language.
-fn answer(answered: Bound<'_, PyAny>) -> PyResult<Datum> {
+/// What a method has answered. `as_it_is`: its result; else a pickle with its proxies, or a value for any language.
+fn answer(as_it_is: bool, answered: Bound<'_, PyAny>) -> PyResult<Datum> {
+    if as_it_is {
+        return match datum::simple(&answered) {
+            Some(simple) => Ok(simple),
+            None => answer(false, answered.py().import("sharehold._broker")?.call_method1("pickled", (answered,))?),
+        };
+    }
     let (is_pickle, value, proxies): (bool, Bound<'_, PyAny>, Vec<Bound<'_, Proxy>>) = answered.extract()?;
     if !is_pickle {
         return datum::from_python(&value);

@@ -1,4 +1,5 @@
-//! Values on their way through a call. Between Python and Python they are a pickle, beside which the proxies in it go as references; with other languages they are what all languages have.
+//! Values on their way through a call. Between Python and Python they are a pickle, beside which the proxies in it go as references, unless they are simple: a number or a text needs no pickle to arrive as what it
+//! was. With other languages they are what all languages have.
 
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
@@ -8,8 +9,9 @@ use sharehold::{Datum, Object};
 use crate::fault::Outcome;
 use crate::proxy::{Proxy, wrap};
 
-/// Marks a pickle, so that a method tells it from the arguments of other languages.
+/// Mark what Python sends, so that a method tells it from the arguments of other languages.
 const PICKLE: &str = "pickle";
+const SIMPLE: &str = "simple";
 const PROXIES: &str = "proxies";
 
 /// A pickle, and the proxies that stand in it by their places.
@@ -22,11 +24,63 @@ pub(crate) fn pickled<'a>(data: Vec<u8>, proxies: impl Iterator<Item = &'a Objec
     Datum::Map(entries)
 }
 
+/// The arguments of Python for Python, if each of them is simple.
+pub(crate) fn simple_arguments(arguments: &Bound<'_, PyTuple>) -> Option<Datum> {
+    let arguments = arguments.iter().map(|argument| simple(&argument)).collect::<Option<_>>()?;
+    Some(Datum::Map(vec![(SIMPLE.into(), Datum::List(arguments))]))
+}
+
+/// A value that any language has, if it comes back from it as what it is: of the very type, not of one that is derived from it.
+pub(crate) fn simple(value: &Bound<'_, PyAny>) -> Option<Datum> {
+    if value.is_none() {
+        Some(Datum::Unit)
+    } else if let Ok(value) = value.cast_exact::<PyFloat>() {
+        Some(value.value().into())
+    } else if let Ok(value) = value.cast_exact::<PyInt>() {
+        value.extract::<i64>().ok().map(Datum::from)
+    } else if let Ok(value) = value.cast_exact::<PyBool>() {
+        Some(value.is_true().into())
+    } else if let Ok(value) = value.cast_exact::<PyString>() {
+        value.to_cow().ok().map(|text| Datum::Text(text.into_owned()))
+    } else if let Ok(value) = value.cast_exact::<PyBytes>() {
+        Some(Datum::Bytes(value.as_bytes().to_vec()))
+    } else {
+        None
+    }
+}
+
+/// What a method is called with.
+pub(crate) enum Arguments<'py> {
+    Pickle(Pickled<'py>),
+    Simple(Bound<'py, PyTuple>),
+    /// By another language.
+    Plain(Bound<'py, PyAny>),
+}
+
+impl<'py> Arguments<'py> {
+    pub(crate) fn of(py: Python<'py>, value: Datum) -> PyResult<Self> {
+        let value = match value {
+            Datum::Map(mut entries) => match &mut entries[..] {
+                [(key, Datum::List(values))] if key.as_text() == Some(SIMPLE) => {
+                    let values = std::mem::take(values).into_iter().map(|value| to_python(py, value));
+                    return Ok(Self::Simple(PyTuple::new(py, values.collect::<PyResult<Vec<_>>>()?)?));
+                }
+                _ => Datum::Map(entries),
+            },
+            other => other,
+        };
+        Ok(match split(py, value)? {
+            Ok(pickled) => Self::Pickle(pickled),
+            Err(plain) => Self::Plain(to_python(py, plain)?),
+        })
+    }
+}
+
 /// What a pickle and its proxies are for Python.
 pub(crate) type Pickled<'py> = (Bound<'py, PyBytes>, Vec<Bound<'py, PyAny>>);
 
 /// The pickle in a value, if it is one; else the value.
-pub(crate) fn split<'py>(py: Python<'py>, value: Datum) -> PyResult<Result<Pickled<'py>, Datum>> {
+fn split<'py>(py: Python<'py>, value: Datum) -> PyResult<Result<Pickled<'py>, Datum>> {
     let entries = match value {
         Datum::Map(entries) => entries,
         other => return Ok(Err(other)),

@@ -10,7 +10,7 @@ use sharehold::{Authkey, Backing, Datum, Error, Manager, Object, Ticket};
 use crate::buffer::Foreign;
 use crate::element::Element;
 use crate::fault::{Outcome, duration};
-use crate::proxy::{Proxy, scope, wrap};
+use crate::proxy::{Proxy, calling, wrap};
 use crate::{channel, datum, value};
 
 /// How long one that waits for a name does not look for signals.
@@ -310,8 +310,7 @@ impl Session {
         arguments: &Datum,
         timeout: Option<f64>,
     ) -> Outcome<Bound<'py, PyAny>> {
-        let limits = scope(timeout)?;
-        let object = py.detach(|| limits.run(|| self.manager.create::<Object>(class, arguments)))?;
+        let object = calling(py, timeout, || self.manager.create::<Object>(class, arguments))?;
         Ok(wrap(py, object)?)
     }
 }

@@ -1,15 +1,17 @@
 //! What all proxies have in common, and how an object gets the Python class that suits it.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyTuple};
 use sharehold::{CallScope, Datum, Kind, Object, Proxy as _, TicketOptions};
 
-use crate::{channel, datum};
 use crate::fault::{Outcome, duration};
 use crate::manager::Session;
 use crate::value::Value;
+use crate::{channel, datum};
 
 /// A counted reference to an object: it lives as long as any proxy, ticket or name for it does.
 #[pyclass(subclass, frozen, module = "sharehold._sharehold")]
@@ -122,6 +124,24 @@ impl Proxy {
         datum::unpickled(py, self.answer(py, method, &arguments, timeout)?)
     }
 
+    /// Calls a method of a class that is written in Python, if all arguments are simple. Gives back what is simple, or a pickle and the proxies in it; `NotImplemented` if nothing was called.
+    #[pyo3(signature = (method, arguments, timeout))]
+    fn _call_simple<'py>(
+        &self,
+        py: Python<'py>,
+        method: &str,
+        arguments: &Bound<'py, PyTuple>,
+        timeout: Option<f64>,
+    ) -> Outcome<Bound<'py, PyAny>> {
+        let Some(arguments) = datum::simple_arguments(arguments) else {
+            return Ok(py.NotImplemented().into_bound(py));
+        };
+        Ok(match self.answer(py, method, &arguments, timeout)? {
+            pickled @ Datum::Map(_) => datum::unpickled(py, pickled)?.into_pyobject(py)?.into_any(),
+            simple => datum::to_python(py, simple)?,
+        })
+    }
+
     /// Calls a method with values that any language has.
     #[pyo3(signature = (method, arguments, timeout))]
     fn _call_plain<'py>(
@@ -143,12 +163,29 @@ impl Proxy {
 
     fn answer(&self, py: Python<'_>, method: &str, arguments: &Datum, timeout: Option<f64>) -> Outcome<Datum> {
         let object = &self.object;
-        let limits = scope(timeout)?;
-        Ok(py.detach(|| limits.run(|| object.call::<Datum>(method, arguments)))?)
+        calling(py, timeout, || object.call::<Datum>(method, arguments))
     }
 }
 
-/// The limits of a call.
-pub(crate) fn scope(timeout: Option<f64>) -> PyResult<CallScope> {
-    Ok(duration(timeout)?.map_or_else(CallScope::new, |timeout| CallScope::new().timeout(timeout)))
+/// Makes a call without the interpreter's lock, looking for Ctrl-C from time to time.
+pub(crate) fn calling<R: Send>(
+    py: Python<'_>,
+    timeout: Option<f64>,
+    call: impl FnOnce() -> sharehold::Result<R> + Send,
+) -> Outcome<R> {
+    let raised = Arc::new(Mutex::new(None));
+    let kept = Arc::clone(&raised);
+    let limits = CallScope::new().give_up_if(move || {
+        let seen = Python::attach(|py| py.check_signals()).err();
+        let is_raised = seen.is_some();
+        *kept.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        is_raised
+    });
+    let limits = match duration(timeout)? {
+        Some(timeout) => limits.timeout(timeout),
+        None => limits,
+    };
+    let called = py.detach(|| limits.run(call));
+    let raised = raised.lock().unwrap_or_else(PoisonError::into_inner).take();
+    raised.map_or_else(|| Ok(called?), |error| Err(error.into()))
 }

@@ -9,6 +9,10 @@ import numpy
 import sharehold
 
 
+class Rank(int):
+    """What looks like a number, and is one only in Python."""
+
+
 class Magnifier:
     """Scales numbers."""
 
@@ -20,6 +24,9 @@ class Magnifier:
 
     def scale(self, x: float) -> float:
         return x * self.factor
+
+    def same(self, thing):
+        return thing
 
     def grow(self, by=1, *, twice=False):
         self.factor += by * (2 if twice else 1)
@@ -95,6 +102,10 @@ class Gate:
     def open(self):
         self._open.set()
 
+    @sharehold.shared
+    def counted(self):
+        return self.count
+
     def count_slowly(self):
         count = self.count
         threading.Event().wait(0.001)
@@ -113,9 +124,9 @@ def get_and_put(todo, done):
         done.put((item, int(view[0]), os.getpid()))
 
 
-def produce(queue, count):
+def produce(name, queue, count):
     """Puts arrays into a queue, and forgets each at once."""
-    manager = sharehold.Manager.connect(os.environ["LAB"])
+    manager = sharehold.Manager.connect(name)
     for number in range(count):
         queue.put(manager.array(numpy.full(4, number)))
 
@@ -205,3 +216,16 @@ def receive_and_tell(pipe, channel):
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             pipe.send("KeyboardInterrupt")
+
+
+def call_and_tell(pipe, gate, calls_before):
+    for _ in range(calls_before):
+        gate.count_slowly()
+    try:
+        pipe.send("waits")
+        gate.wait(60)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # The next call does not get the answer of the one that was given up.
+        assert gate.counted() == calls_before
+        pipe.send("KeyboardInterrupt")

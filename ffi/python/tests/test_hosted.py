@@ -4,6 +4,7 @@ import copy
 import gc
 import os
 import pickle
+import signal
 import threading
 
 import helpers
@@ -155,6 +156,19 @@ def test_a_call_has_a_limit_of_time(lab):
     assert gate.wait(0)
 
 
+# The first calls of a process go over its socket, later ones by a call ring.
+@pytest.mark.parametrize("calls_before", [0, 5])
+def test_a_call_is_ended_by_control_c(lab, child, calls_before):
+    gate = lab.Gate()
+    one = child(helpers.call_and_tell, gate, calls_before)
+    assert one.hear() == "waits"
+    # It says so before it does: it may be told more than once.
+    eventually("it is interrupted", lambda: os.kill(one.process.pid, signal.SIGINT) or one.pipe.poll(0.05))
+    assert one.hear() == "KeyboardInterrupt"
+    one.end()
+    gate.open()
+
+
 def test_large_arguments_and_results_arrive(lab):
     table = lab.Table()
     data = numpy.random.default_rng(1).bytes(1 << 20)
@@ -253,3 +267,13 @@ def test_outside_of_a_method_there_is_no_current_broker(lab):
     with pytest.raises(TypeError):
         sharehold.host(helpers.Magnifier())
     assert sharehold.caller() is None and not sharehold.is_cancelled()
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [None, True, 0, -(2**63), 2**63 - 1, 2**64, -(2**70), 0.5, float("inf"), "", "Ungeheuer \N{SNOWMAN}", "\udc80", b"", b"\x00\xff", (), (1, 2), [1], {"a": 1}, helpers.Rank(3), numpy.float64(2.5), numpy.int32(7)],
+    ids=repr,
+)
+def test_what_is_passed_and_answered_is_of_the_very_type_that_it_was(lab, thing):
+    back = lab.Magnifier(1).same(thing)
+    assert back == thing and type(back) is type(thing)

@@ -13,11 +13,10 @@ from conftest import PATIENCE, alive, eventually
 import sharehold
 
 
-def test_proxies_in_a_queue_outlive_the_producer_that_forgets_them_at_once(manager, context, monkeypatch):
+def test_proxies_in_a_queue_outlive_the_producer_that_forgets_them_at_once(manager, context):
     """With `multiprocessing.Manager` the server drops each of them before the consumer has it."""
-    monkeypatch.setenv("LAB", manager.name)
     queue = context.Queue()
-    producer = context.Process(target=helpers.produce, args=(queue, 50))
+    producer = context.Process(target=helpers.produce, args=(manager.name, queue, 50))
     producer.start()
     producer.join(PATIENCE)
     assert producer.exitcode == 0

@@ -49,18 +49,23 @@ class Served:
         self.methods.append((method, signature, is_shared))
         self._calls[method] = call
 
+    def call(self, thing, method: str, args, kwargs={}):
+        """Makes an object, or calls a method."""
+        return self.cls(*args, **kwargs) if thing is None else self._calls[method](thing, *args, **kwargs)
+
     def run(self, thing, method: str, data, arguments):
-        """Makes an object, or calls a method: with a pickle and its proxies, or with the plain values of another language."""
-        call = self.cls if thing is None else self._calls[method]
-        before = () if thing is None else (thing,)
+        """The same with a pickle and its proxies, or with the plain values of another language, and what a call is answered with."""
         if data is not None:
-            args, kwargs = _pickle.loads(data, arguments)
-            result = call(*before, *args, **kwargs)
-            return result if thing is None else (True, *_pickle.dumps(result))
-        if arguments is None:
-            arguments = []
-        result = call(*before, *arguments) if isinstance(arguments, list) else call(*before, arguments)
+            result = self.call(thing, method, *_pickle.loads(data, arguments))
+            return result if thing is None else pickled(result)
+        args = [] if arguments is None else arguments if isinstance(arguments, list) else [arguments]
+        result = self.call(thing, method, args)
         return result if thing is None else (False, result, [])
+
+
+def pickled(result):
+    """The result of a method for a caller in Python."""
+    return True, *_pickle.dumps(result)
 
 
 def takes(function, is_method: bool = False) -> str:

@@ -51,8 +51,12 @@ class Hosted(Proxy):
     __slots__ = ("__weakref__",)
 
     def _pickled(self, method, args, kwargs):
-        data, proxies = _pickle.dumps((args, kwargs))
-        return _pickle.loads(*self._call(method, data, proxies, left()))
+        answer = NotImplemented if kwargs else self._call_simple(method, args, left())
+        if answer is NotImplemented:
+            data, proxies = _pickle.dumps((args, kwargs))
+            answer = self._call(method, data, proxies, left())
+        # Nothing simple is a tuple.
+        return _pickle.loads(*answer) if type(answer) is tuple else answer
 
     def _plain(self, method, *args):
         return self._call_plain(method, args, left())

@@ -4,6 +4,7 @@
     reason = "a hold is copied with one atomic instruction, so it can't carry a counted pointer to its session"
 )]
 
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -208,6 +209,13 @@ impl Hold {
         unsafe { Arc::from_raw(self.session.as_ptr()) }
     }
 
+    /// Works with the session as one that others can share, without a count of its own.
+    pub(crate) fn in_session<R>(&self, work: impl FnOnce(&Arc<Session>) -> R) -> R {
+        // SAFETY: as in `session_arc`. The cell's count stays the cell's, since this is never dropped.
+        let session = ManuallyDrop::new(unsafe { Arc::from_raw(self.session.as_ptr()) });
+        work(&session)
+    }
+
     #[inline]
     pub(crate) fn cell(&self) -> &AtomicU64 {
         let cells = self.session().cells();
@@ -264,6 +272,6 @@ impl Hold {
     /// As the drop of the last proxy of an object, after its cell has returned to zero without one.
     pub(super) fn end_last(session: &Arc<Session>, id: ObjectId) {
         // It counts nothing any more, so it is not dropped as one that does.
-        std::mem::ManuallyDrop::new(Self { session: NonNull::from(&**session), id }).last();
+        ManuallyDrop::new(Self { session: NonNull::from(&**session), id }).last();
     }
 }

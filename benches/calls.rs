@@ -106,7 +106,9 @@ fn ring(report: &Report, criterion: &mut Criterion) {
     let manager = start();
     let lens = MagnifierProxy::new(&manager, 2.0).expect("created");
     let broker = manager.child_pid().expect("our broker");
-    let asleep = Pinger::start(true);
+    // Before this thread keeps to a core, which they would take after. One of the two looks all the time: it stops until it is needed.
+    let (asleep, awake) = (Pinger::start(true), Pinger::start(false));
+    awake.pause(true);
     let all = affinity(None);
     let call = || _ = black_box(lens.scale(black_box(1.5)).expect("called"));
     let canceller = Canceller::new();
@@ -125,9 +127,7 @@ fn ring(report: &Report, criterion: &mut Criterion) {
                 |runs| repeat(runs, call),
             );
         } else {
-            let awake = Pinger::start(false);
             pin(Some(awake.pid()), core);
-            awake.pause(true);
             let name = "two cores: scale(f64) against a ping-pong that looks all the time";
             let floor = |runs| {
                 awake.pause(false);

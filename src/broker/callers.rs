@@ -17,7 +17,7 @@ use crate::control::message::{HEAD, Request};
 use crate::control::ring::Posted;
 use crate::control::{call, message};
 use crate::error::{Error, ErrorKind};
-use crate::object::transit::Written;
+use crate::object::transit::{self, Written};
 use crate::sys::{process, socket};
 
 /// Most threads that serve calls. More callers at the same time wait for each other.
@@ -222,6 +222,7 @@ fn answer(host: &Arc<Host>, connection: &mut Connection, asked: &Asked) -> Resul
         Some(ring) => ring.answer(said, &bytes[HEAD..]),
         None => socket::send_all(&connection.stream, &bytes).map_err(|error| Error::os("send a reply", error)),
     };
+    transit::recycle(bytes);
     sent.map_err(|error| error.to_string())?;
     fault.map_or(Ok(()), Err)
 }

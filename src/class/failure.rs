@@ -227,7 +227,7 @@ fn is_of(frame: &str, file: &str) -> bool {
 
 thread_local! {
     /// Whether this thread is in a method, and what is known of its last panic there.
-    static PANIC: RefCell<Option<Option<Panicked>>> = const { RefCell::new(None) };
+    static PANIC: RefCell<Option<Option<Box<Panicked>>>> = const { RefCell::new(None) };
 }
 
 struct Panicked {
@@ -248,7 +248,7 @@ pub(crate) fn guarded<R>(call: fmt::Arguments<'_>, work: impl FnOnce() -> Result
                     Some(noted) => {
                         let (file, line) =
                             info.location().map_or_else(Default::default, |place| (place.file().into(), place.line()));
-                        *noted = Some(Panicked { file, line, backtrace: backtrace() });
+                        *noted = Some(Box::new(Panicked { file, line, backtrace: backtrace() }));
                         true
                     }
                     None => false,
@@ -281,7 +281,7 @@ fn message_of(payload: &(dyn Any + Send)) -> String {
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a value that is no text".into())
 }
 
-fn panic_error(call: &str, message: String, noted: Option<Panicked>) -> Error {
+fn panic_error(call: &str, message: String, noted: Option<Box<Panicked>>) -> Error {
     let (file, line, backtrace) =
         noted.map_or_else(Default::default, |noted| (noted.file, noted.line, shortened(&noted.backtrace.to_string())));
     let remote = RemoteError {

@@ -53,7 +53,8 @@ pub(super) struct State {
     first: Mutex<Option<Connection>>,
     /// One at a time.
     reconnecting: Mutex<()>,
-    pub(super) idle: Mutex<Vec<Connection>>,
+    #[expect(clippy::vec_box, reason = "a call takes one out and puts it back")]
+    pub(super) idle: Mutex<Vec<Box<Connection>>>,
     /// Those over which a slab was asked for whose answer was not read yet.
     pub(super) orders: Mutex<Orders>,
     /// The broker, if this process started it: it ends with the session.
@@ -81,7 +82,7 @@ impl Channel for Connections {
         // Each of these needs a new one, so they are not collected.
         let mut idle = self.state().idle.lock();
         if idle.is_empty() {
-            idle.push(connection);
+            idle.push(Box::new(connection));
         }
         Ok(())
     }
@@ -220,7 +221,7 @@ impl Connections {
     }
 
     /// One that nobody uses, or a new one, for which the broker is waited for at most so long.
-    fn connection(&self, patience: Option<Duration>) -> Result<Connection> {
+    fn connection(&self, patience: Option<Duration>) -> Result<Box<Connection>> {
         if !self.fork.is_ours() {
             return Err(Error::new(ErrorKind::Forked, "this manager was inherited through fork and does nothing here")
                 .help("connect in the child"));
@@ -228,7 +229,7 @@ impl Connections {
         if let Some(connection) = self.state().idle.lock().pop() {
             return Ok(connection);
         }
-        let mut connection = self.open()?;
+        let mut connection = Box::new(self.open()?);
         let patience = patience.map_or(PATIENCE, |patience| patience.min(PATIENCE));
         let joined = connection.call(Request::Join, &[bytemuck::bytes_of(&self.join())], Some(patience)).map(|_| ());
         joined.map_err(|error| self.refused(error))?;
@@ -341,7 +342,7 @@ impl Connections {
             return;
         }
         self.state().orders.lock().clear();
-        for connection in self.state().idle.lock().drain(..).chain(self.state().first.lock().take()) {
+        for connection in self.state().idle.lock().drain(..).chain(self.state().first.lock().take().map(Box::new)) {
             let _ = connection.tell(Request::Leave, &[]);
             // Wakes the thread that watches it.
             let _ = connection.stream().shutdown(Shutdown::Both);

@@ -8,7 +8,7 @@ use crate::control::{Connection, PATIENCE};
 use crate::object::scope;
 
 /// For each shelf the connection over which was asked, and the number of the request.
-pub(super) type Orders = HashMap<(u64, u16), (Connection, u64)>;
+pub(super) type Orders = HashMap<(u64, u16), (Box<Connection>, u64)>;
 
 impl Connections {
     /// See [`Channel::order`](crate::control::Channel::order). A connection is not opened for it: that would be waiting.

@@ -185,7 +185,9 @@ impl CallerEnd {
     /// Posts a request, whose body is in parts. False: nobody attends, or it is too long; the socket is the way.
     pub(crate) fn post(&mut self, kind: Request, body: &[&[u8]]) -> bool {
         let half = self.ring.request();
-        if body.iter().map(|part| part.len()).sum::<usize>() > LONGEST_BODY || half.is_closed() {
+        // Not in the half of the request, whose line the one that looks there has: what is read there has to be fetched before it is written.
+        let is_closed = self.ring.response().is_closed();
+        if is_closed || body.iter().map(|part| part.len()).sum::<usize>() > LONGEST_BODY {
             return false;
         }
         // The last one was answered: nobody reads here.
@@ -325,9 +327,9 @@ impl AnswererEnd {
         }
         let half = self.ring.response();
         half.write(to.map_or(FAILURE, |to| to as u8), &[body]);
-        // Release: the client sees the body with the turn. SeqCst: see `Event::wake_after_swap`.
-        half.turn().swap(self.turn, Ordering::SeqCst);
-        self.spin.saw(half.event().wake_after_swap());
+        // Release: the client sees the body with the turn. No swap: one that looks all the time would take the line away between the body and it.
+        half.turn().store(self.turn, Ordering::Release);
+        self.spin.saw(half.event().wake());
         Ok(())
     }
 }

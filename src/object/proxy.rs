@@ -365,9 +365,12 @@ impl Object {
     /// `MethodNotFound`, with those that there are; `TypeMismatch` for arguments or a result of another type; `MethodFailed` and `MethodPanicked` with
     /// [`Error::remote`]; `Poisoned` if an earlier call panicked while it changed the object; `Timeout`, `Cancelled`, `BrokerGone`.
     pub fn call<R: DeserializeOwned>(&self, method: &str, arguments: &(impl Serialize + ?Sized)) -> Result<R> {
-        let session = self.hold.session_arc();
-        let arguments = transit::write_arguments(session.region(), arguments)?;
-        transit::ask(&session, Ask::Call { object: self.hold.id(), method, arguments: &arguments })
+        self.hold.in_session(|session| {
+            let arguments = transit::write_arguments(session.region(), arguments)?;
+            let result = transit::ask(session, Ask::Call { object: self.hold.id(), method, arguments: &arguments });
+            transit::recycle(arguments);
+            result
+        })
     }
 
     /// The debug form of a hosted object, as it is at this moment.

@@ -3,7 +3,7 @@
 //! In arguments a proxy is its object's id alone: the caller keeps its own until the answer is there, and the broker takes one for itself. In a result it is a
 //! ticket as well, which holds the object until the caller has it; the broker cancels those that never arrive.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -93,8 +93,27 @@ fn keep<T>(result: Result<T>) -> Result<T, String> {
 /// Room that is left in front of a result for the heads that go before it.
 pub(crate) const ROOM: usize = 40;
 
+/// What is written is at first no longer, and a buffer that was is not used again.
+const SHORT: usize = 128;
+const LONG: usize = 4096;
+
+thread_local! {
+    /// A buffer for what this thread writes next.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Takes back what was written, once it was sent.
+pub(crate) fn recycle(bytes: Vec<u8>) {
+    if bytes.capacity() <= LONG {
+        // At the end of a thread there is nothing to keep.
+        let _ = SPARE.try_with(|spare| spare.set(bytes));
+    }
+}
+
 fn write<T: Serialize + ?Sized>(value: &T, room: usize) -> Result<Vec<u8>, rmp_serde::encode::Error> {
-    let mut bytes = Vec::with_capacity(128);
+    let mut bytes = SPARE.try_with(Cell::take).unwrap_or_default();
+    bytes.clear();
+    bytes.reserve(SHORT);
     bytes.resize(room, 0);
     let mut serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map().with_bytes(BytesMode::ForceIterables);
     serializer.unstable_set_max_depth(DEPTH);

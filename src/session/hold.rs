@@ -232,9 +232,14 @@ impl Hold {
 
     /// A pointer to the session that does not keep it.
     pub(crate) fn session_weak(&self) -> Weak<Session> {
-        // SAFETY: the pointer came from an `Arc`, of which the cell owns a strong count while this hold lives. That is not given back here.
+        self.in_session(Arc::downgrade)
+    }
+
+    /// Works with the session as one that others can share, without a count of its own.
+    pub(crate) fn in_session<R>(&self, work: impl FnOnce(&Arc<Session>) -> R) -> R {
+        // SAFETY: as in `session_arc`. The cell's count stays the cell's, since this is never dropped.
         let session = ManuallyDrop::new(unsafe { Arc::from_raw(self.session.as_ptr()) });
-        Arc::downgrade(&session)
+        work(&session)
     }
 
     #[inline]

@@ -69,7 +69,7 @@ fn start(region: &Region, name: &str) -> u32 {
         product ^ product >> 32
     });
     // As a part of the whole, which takes a product where a remainder takes a division.
-    (u64::from((hash >> 32) as u32 ^ hash as u32) * u64::from(region.capacities().names) >> 32) as u32
+    ((u64::from((hash >> 32) as u32 ^ hash as u32) * u64::from(region.capacities().names)) >> 32) as u32
 }
 
 #[inline]

@@ -327,7 +327,7 @@ impl AnswererEnd {
         }
         let half = self.ring.response();
         half.write(to.map_or(FAILURE, |to| to as u8), &[body]);
-        // Release: the client sees the body with the turn. No swap: one that looks all the time would take the line away between the body and it.
+        // Release: the client sees the body with the turn.
         half.turn().store(self.turn, Ordering::Release);
         self.spin.saw(half.event().wake());
         Ok(())

@@ -281,7 +281,7 @@ shared_struct! {
         4 filled: AtomicU32,
         /// An event: there is room, or nobody who receives.
         8 emptied: AtomicU32,
-        /// How many may send, and receive: see `object/channel.rs`.
+        /// How many may send, and receive: see `object/queue.rs`.
         12 form: AtomicU32,
         16 reserved: [AtomicU64; 14],
         /// See `table/ring.rs`.

@@ -77,7 +77,8 @@ impl Way {
             "--show-leak-kinds=definite,indirect,possible",
         ]);
         // Threads that wait for each other get their turns.
-        command.args(["--errors-for-leak-kinds=definite,indirect,possible", "--fair-sched=yes"]).arg(program);
+        command.args(["--errors-for-leak-kinds=definite,indirect,possible", "--fair-sched=yes"]);
+        command.arg(format!("--suppressions={}", root().join("tests/c/valgrind.supp").display())).arg(program);
         command
     }
 }

@@ -42,6 +42,10 @@ rivals *ARGS:
 python:
     ffi/python/check.sh
 
+# Installs the C library: `just install PREFIX=/usr/local`.
+install PREFIX="/usr/local":
+    ffi/install/install.sh {{quote(PREFIX)}}
+
 # Fuzzes all that reads foreign bytes, SECONDS each; sanitizers; rules for dependencies.
 tools SECONDS="60":
     .ci/tools {{SECONDS}}

@@ -383,3 +383,15 @@ fn spent_expired_forged_foreign_and_malformed_tickets_are_told_apart() {
     }
     assert!(manager.redeem::<Value<u64>>(&parse(&genuine)).is_ok(), "the genuine one is still good");
 }
+
+#[test]
+fn a_process_that_has_let_go_of_everything_keeps_no_memory_of_it() {
+    let manager = Manager::start().expect("started");
+    let file = format!("/memfd:sharehold:{} ", manager.name());
+    let is_mapped = || std::fs::read_to_string("/proc/self/maps").expect("read").contains(&file);
+    let array = manager.array(&[1_u64; 1000]).expect("created");
+    assert!(is_mapped());
+    drop((array, manager));
+    // The thread that watches the broker may have it a moment longer.
+    eventually("the region is given up", || !is_mapped());
+}

@@ -23,8 +23,9 @@ static sh_status make(void *context, const sh_datum *arguments, size_t count, vo
     return SH_OK;
 }
 
-static sh_status add(void *state, const sh_datum *arguments, size_t count, sh_reply *reply) {
+static sh_status add(void *state, void *context, const sh_datum *arguments, size_t count, sh_reply *reply) {
     int64_t *number = state;
+    (void)context;
     if (count != 1 || arguments[0].tag != SH_INT) return sh_reply_fail(reply, "TypeError", "it takes a number");
     if (arguments[0].of.integer > 100) return sh_reply_fail(reply, "RangeError", "too much");
     *number += arguments[0].of.integer;
@@ -36,13 +37,13 @@ int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "--serve") == 0) {
         sh_class *counter;
         CHECK(sh_class_new("Counter", "start: int", make, free, NULL, &counter));
-        CHECK(sh_class_method(counter, "add", "n: int", add, 1));
+        CHECK(sh_class_method(counter, "add", "n: int", add, NULL, 1));
         const sh_class *classes[] = {counter};
         CHECK(sh_serve_parent(classes, 1));
         CHECK(sh_class_drop(counter));
         return 0;
     }
-    const char *command[] = {"/proc/self/exe", "--serve", NULL};
+    const char *command[] = {argv[0], "--serve", NULL};
     sh_options options;
     memset(&options, 0, sizeof options);
     options.size = sizeof options;

@@ -44,7 +44,7 @@ int main(void) {
     sh_free(ticket);
     CHECK(sh_object_seal(array));
     const void *sealed;
-    CHECK(sh_array_sealed(array, f64, &sealed, &count));
+    CHECK(sh_object_sealed(array, f64, &sealed, &count));
     printf("%zu elements, the first is %g\n", count, ((const double *)sealed)[0]);
 
     double price = 20.5, factor = 2;

@@ -88,6 +88,11 @@
 #define SH_KIND_FROZEN 5
 
 /*
+ A queue of objects.
+ */
+#define SH_KIND_CHANNEL 6
+
+/*
  A class: what can be made and called. One thread at a time.
  */
 typedef struct sh_class sh_class;
@@ -108,9 +113,19 @@ typedef struct sh_manager sh_manager;
 typedef struct sh_object sh_object;
 
 /*
+ An end of a channel that receives. One thread at a time; threads that receive at the same time have one each.
+ */
+typedef struct sh_receiver sh_receiver;
+
+/*
  What a method answers. Valid while the method runs, in its thread.
  */
 typedef struct sh_reply sh_reply;
+
+/*
+ An end of a channel that sends. One thread at a time; threads that send at the same time have one each.
+ */
+typedef struct sh_sender sh_sender;
 
 /*
  A type of values or of an array's elements. It never changes: any threads may use it at once.
@@ -200,14 +215,14 @@ typedef struct sh_datum {
 typedef sh_status (*sh_make)(void *context, const struct sh_datum *arguments, size_t count, void **state, struct sh_reply *reply);
 
 /*
- Frees the state of an object, when nothing refers to it any more.
+ Frees the state of an object, when nothing refers to it any more. Any thread.
  */
 typedef void (*sh_drop)(void *state);
 
 /*
- A method of an object, in any thread. SH_OK: the answer is what was given to sh_reply_return, else nil.
+ A method of an object, in any thread; `context` is what it was registered with. SH_OK: the answer is what was given to sh_reply_return, else nil.
  */
-typedef sh_status (*sh_method)(void *state, const struct sh_datum *arguments, size_t count, struct sh_reply *reply);
+typedef sh_status (*sh_method)(void *state, void *context, const struct sh_datum *arguments, size_t count, struct sh_reply *reply);
 
 /*
  How to start, serve or connect. All that is zero is as usual; NULL instead of it, too.
@@ -242,7 +257,7 @@ typedef struct sh_options {
    */
   uint64_t room_ms;
   /*
-   How long connecting waits for the broker to serve. Not with an authkey, nor with `read_only`.
+   How long connecting waits for the broker to serve.
    */
   uint64_t connect_ms;
   /*
@@ -497,7 +512,7 @@ extern "C" {
 sh_status sh_array_new(const struct sh_manager *manager, const struct sh_type *of, const void *elements, size_t count, struct sh_object **object);
 
 /*
- Shares a copy of bytes that nobody can change: an array of "u8" that is sealed. Any thread. The object is to be dropped by sh_object_drop; sh_array_sealed gives the bytes.
+ Shares a copy of bytes that nobody can change: an array of "u8" that is sealed. Any thread. The object is to be dropped by sh_object_drop; sh_object_sealed gives the bytes.
  */
 sh_status sh_bytes_new(const struct sh_manager *manager,
                        const void *data,
@@ -516,9 +531,14 @@ sh_status sh_array_read(const struct sh_object *object,
                         struct sh_lock **lock);
 
 /*
- As sh_array_read, to write: also waits for readers, and keeps them out. If the process dies before sh_unlock, others get SH_POISONED.
+ As sh_array_read, to write: also waits for readers, and keeps them out. If the process dies before sh_unlock, others get SH_POISONED. The lock is this thread's.
  */
-sh_status sh_array_write(const struct sh_object *object, const struct sh_type *of, int64_t timeout_ms, void **elements, size_t *count, struct sh_lock **lock);
+sh_status sh_array_write(const struct sh_object *object,
+                         const struct sh_type *of,
+                         int64_t timeout_ms,
+                         void **elements,
+                         size_t *count,
+                         struct sh_lock **lock);
 
 /*
  Gives a lock back, in the thread that took it. The elements must not be used any more. NULL is nothing.
@@ -526,14 +546,19 @@ sh_status sh_array_write(const struct sh_object *object, const struct sh_type *o
 sh_status sh_unlock(struct sh_lock *lock);
 
 /*
- The elements of an array of this type that is sealed. Without a lock, valid as long as the object is held. Any thread.
+ Whether a writer of the array has died while it wrote. Any thread.
  */
-sh_status sh_array_sealed(const struct sh_object *object, const struct sh_type *of, const void **elements, size_t *count);
+sh_status sh_array_is_poisoned(const struct sh_object *object, uint32_t *is_poisoned);
 
 /*
- Takes the mark of a writer that has died away; the caller writes what is right next. Any thread.
+ Shares a copy of `count` elements that the kernel keeps from being changed, by whatever process. It costs a descriptor in each process that reads it. Any thread. The object is to be dropped by sh_object_drop;
+ sh_object_sealed gives the elements.
  */
-sh_status sh_array_clear_poison(const struct sh_object *object);
+sh_status sh_frozen_new(const struct sh_manager *manager,
+                        const struct sh_type *of,
+                        const void *elements,
+                        size_t count,
+                        struct sh_object **object);
 
 /*
  What the last function that failed in this thread has to say, as text in UTF-8. Empty if none has failed. Valid until the next one fails in this thread; not to be freed.
@@ -543,10 +568,60 @@ const char *sh_last_error(void);
 /*
  Frees texts and bytes that this library has allocated. NULL is nothing to free. Any thread.
  */
-void sh_free(void *memory);
+sh_status sh_free(void *memory);
 
 /*
- A class whose objects `make` makes and `drop`, if it is not NULL, frees. `context` is given to `make`, and must live as long as the class is served. `signature` is for errors and lists, as "factor: f64". To be
+ Makes a queue of objects of any kind, with room for `capacity` of them, rounded up to a power of two; with `single` not 0 for one sender and one receiver at a time. In Rust it is a `Channel<Object>`. It is an
+ object like any other: it is published, and has tickets. Any thread. To be dropped by sh_object_drop.
+ */
+sh_status sh_channel_new(const struct sh_manager *manager,
+                         size_t capacity,
+                         uint32_t single,
+                         struct sh_object **object);
+
+/*
+ Opens a channel to send. Any thread. To be dropped by sh_sender_drop.
+ */
+sh_status sh_channel_sender(const struct sh_object *channel, struct sh_sender **sender);
+
+/*
+ Opens a channel to receive. Any thread. To be dropped by sh_receiver_drop.
+ */
+sh_status sh_channel_receiver(const struct sh_object *channel, struct sh_receiver **receiver);
+
+/*
+ Closes a channel for good: nothing is sent any more, and what is in it is received until it is empty. All who wait are woken. Any thread.
+ */
+sh_status sh_channel_close(const struct sh_object *channel);
+
+/*
+ Sends an object: one more reference to it, which belongs to the channel until somebody has received it; the caller keeps its own. Waits for room at most `timeout_ms`, without limit if it is negative. One thread at
+ a time. SH_DISCONNECTED if there were receivers and all are gone, or the channel was closed.
+ */
+sh_status sh_sender_send(const struct sh_sender *sender,
+                         const struct sh_object *object,
+                         int64_t timeout_ms);
+
+/*
+ The oldest object in the channel. Waits for one at most `timeout_ms`, without limit if it is negative. One thread at a time. SH_DISCONNECTED if the channel is empty, and was closed or had senders and has none. The
+ object is to be dropped by sh_object_drop.
+ */
+sh_status sh_receiver_receive(const struct sh_receiver *receiver,
+                              int64_t timeout_ms,
+                              struct sh_object **object);
+
+/*
+ Gives an end up, which no other thread uses meanwhile. NULL is nothing.
+ */
+sh_status sh_sender_drop(struct sh_sender *sender);
+
+/*
+ Gives an end up, which no other thread uses meanwhile. NULL is nothing.
+ */
+sh_status sh_receiver_drop(struct sh_receiver *receiver);
+
+/*
+ A class whose objects `make` makes and `drop`, if it is not NULL, frees. `context` is given to `make`, and must live as long as the class is served. `signature` is for errors and lists, as "factor: f64". Any thread. To be
  dropped by sh_class_drop, which a broker that serves it does not mind.
  */
 sh_status sh_class_new(const char *name,
@@ -557,12 +632,17 @@ sh_status sh_class_new(const char *name,
                        struct sh_class **class_);
 
 /*
- Adds a method. Those with `changes` 0 run together on one object, others alone. `signature` is as in sh_class_new.
+ Adds a method. Those with `changes` 0 run together on one object, others alone. `context` is given to it, and must live as long as the class is served. `signature` is as in sh_class_new. One thread at a time.
  */
-sh_status sh_class_method(struct sh_class *class_, const char *name, const char *signature, sh_method method, uint32_t changes);
+sh_status sh_class_method(struct sh_class *class_,
+                          const char *name,
+                          const char *signature,
+                          sh_method method,
+                          void *context,
+                          uint32_t changes);
 
 /*
- Drops a class. NULL is nothing.
+ Drops a class, which no other thread uses meanwhile. NULL is nothing.
  */
 sh_status sh_class_drop(struct sh_class *class_);
 
@@ -574,18 +654,18 @@ sh_status sh_serve(const struct sh_options *options,
                    size_t count);
 
 /*
- Serves these classes to the process that has run this one by `sh_options.command`, until that ends. The standard input ties the two: nobody else may read from it.
+ Serves these classes to the process that has run this one by `sh_options.command`, until that ends. The standard input ties the two: nobody else may read from it. Call it in the thread of `main`.
  */
 sh_status sh_serve_parent(const struct sh_class *const *classes,
                           size_t count);
 
 /*
- Sets what a method answers. What is in it is copied.
+ Sets what a method answers. What is in it is copied. In the thread that runs the method.
  */
 sh_status sh_reply_return(struct sh_reply *reply, const struct sh_datum *result);
 
 /*
- Makes the call fail: the caller gets SH_METHOD_FAILED with this text. `type_name` says what kind of error it is.
+ Makes the call fail: the caller gets SH_METHOD_FAILED with this text. `type_name` says what kind of error it is. In the thread that runs the method.
  */
 sh_status sh_reply_fail(struct sh_reply *reply, const char *type_name, const char *message);
 
@@ -610,22 +690,27 @@ sh_status sh_datum_to_msgpack(const struct sh_datum *datum, struct sh_bytes *byt
 sh_status sh_datum_from_msgpack(struct sh_bytes bytes, const struct sh_datum **datum);
 
 /*
- Starts a broker as a child process and connects to it. It ends with this process's last manager and object. To be dropped by sh_manager_drop.
+ Starts a broker as a child process and connects to it. It ends with this process's last manager and object. Any thread. To be dropped by sh_manager_drop.
  */
 sh_status sh_manager_start(const struct sh_options *options, struct sh_manager **manager);
 
 /*
- Joins the broker of this name. To be dropped by sh_manager_drop.
+ Joins the broker of this name. Any thread. To be dropped by sh_manager_drop.
  */
 sh_status sh_manager_connect(const char *name, const struct sh_options *options, struct sh_manager **manager);
 
 /*
- The manager of the broker that runs this method. To be dropped by sh_manager_drop, in the method.
+ The manager of the broker that runs this method: in a thread that runs one. To be dropped by sh_manager_drop, in the method.
  */
 sh_status sh_manager_current(struct sh_manager **manager);
 
 /*
- Gives a manager up. Objects that were made by it stay. NULL is nothing.
+ The manager of the broker that an object belongs to, for those who have got the object by its ticket. Any thread. To be dropped by sh_manager_drop.
+ */
+sh_status sh_manager_of(const struct sh_object *object, struct sh_manager **manager);
+
+/*
+ Gives a manager up, which no other thread uses meanwhile. Objects that were made by it stay. NULL is nothing.
  */
 sh_status sh_manager_drop(struct sh_manager *manager);
 
@@ -679,7 +764,7 @@ sh_status sh_manager_stats(const struct sh_manager *manager, const struct sh_dat
 sh_status sh_object_clone(const struct sh_object *object, struct sh_object **clone);
 
 /*
- Gives a reference up; the object dies with the last one. Any thread. NULL is nothing. Locks on it are given back before.
+ Gives a reference up, which no other thread uses meanwhile; the object dies with the last one. NULL is nothing. Locks on it are given back before.
  */
 sh_status sh_object_drop(struct sh_object *object);
 
@@ -689,9 +774,31 @@ sh_status sh_object_drop(struct sh_object *object);
 sh_status sh_object_kind(const struct sh_object *object, uint32_t *kind);
 
 /*
+ The type of a value, or of an array's elements. Any thread. To be dropped by sh_type_drop.
+ */
+sh_status sh_object_type(const struct sh_object *object, struct sh_type **of);
+
+/*
+ Refuses an object that is not plain data of this type, with SH_TYPE_MISMATCH; tells which kind it is: SH_KIND_VALUE, SH_KIND_ARRAY or SH_KIND_FROZEN. Any thread.
+ */
+sh_status sh_object_expect(const struct sh_object *object,
+                           const struct sh_type *of,
+                           uint32_t *kind);
+
+/*
  The name of its type, of its elements' type or of its class. Any thread. To be freed by sh_free.
  */
 sh_status sh_object_type_name(const struct sh_object *object, char **name);
+
+/*
+ What names it in lists and errors, the same in every process: `id` in sh_manager_debug_info. Any thread. To be freed by sh_free.
+ */
+sh_status sh_object_id(const struct sh_object *object, char **id);
+
+/*
+ How many elements an array has, or how many objects are in a channel; of a value 1. Any thread.
+ */
+sh_status sh_object_len(const struct sh_object *object, size_t *len);
 
 /*
  How many references to it there are in all processes, tickets and names not counted. Any thread.
@@ -702,6 +809,24 @@ sh_status sh_object_count(const struct sh_object *object, uint64_t *count);
  Makes a value or an array immutable for ever, in all processes. Waits for its readers and writers. Any thread.
  */
 sh_status sh_object_seal(const struct sh_object *object);
+
+/*
+ Whether nobody can change it any more. Any thread.
+ */
+sh_status sh_object_is_sealed(const struct sh_object *object, uint32_t *is_sealed);
+
+/*
+ What is in a value or an array of this type that nobody can change, since it was sealed or frozen: `count` elements, of a value one. Without a lock, valid as long as `object` is held. Any thread.
+ */
+sh_status sh_object_sealed(const struct sh_object *object,
+                           const struct sh_type *of,
+                           const void **elements,
+                           size_t *count);
+
+/*
+ Takes the mark of a writer of an array that has died away, or of a method that has panicked: the caller puts right what is there. Any thread.
+ */
+sh_status sh_object_clear_poison(const struct sh_object *object);
 
 /*
  A text that stands for the object and keeps it alive until other processes have made objects of it, `uses` times, or the time is over; without limit if `timeout_ms` is negative. Any thread. To be freed by
@@ -728,33 +853,43 @@ sh_status sh_object_call(const struct sh_object *object,
                          const struct sh_datum **result);
 
 /*
- As sh_object_call, with a list of arguments and a result in MessagePack. No objects can be in them. `result.data` is to be freed by sh_free.
+ As sh_object_call, with a list of arguments and a result in MessagePack. No objects can be in them. Any thread. `result.data` is to be freed by sh_free.
  */
 sh_status sh_object_call_msgpack(const struct sh_object *object, const char *method, struct sh_bytes arguments, int64_t timeout_ms, struct sh_bytes *result);
 
 /*
- The type of a number by its name in Rust: "u8" to "u128", "i8" to "i128", "usize", "isize", "f32", "f64". To be dropped by sh_type_drop.
+ The type of a number by its name in Rust: "u8" to "u128", "i8" to "i128", "usize", "isize", "f32", "f64". Any thread. To be dropped by sh_type_drop.
  */
 sh_status sh_type_number(const char *name, struct sh_type **of);
 
 /*
- The type of `count` elements, one behind the other, as one. To be dropped by sh_type_drop.
+ The type of `count` elements, one behind the other, as one. Any thread. To be dropped by sh_type_drop.
  */
 sh_status sh_type_array(const struct sh_type *element, size_t count, struct sh_type **of);
 
 /*
  The type of a struct of `size` bytes, which is that of a struct in Rust with the same name and fields. The fields stand one behind the other, aligned, without
- gaps. To be dropped by sh_type_drop; the types of the fields may be dropped before.
+ gaps. Any thread. To be dropped by sh_type_drop; the types of the fields may be dropped before.
  */
 sh_status sh_type_struct(const char *name, size_t size, const struct sh_field *fields, size_t count, struct sh_type **of);
 
 /*
- Bytes of one value of the type.
+ Bytes of one value of the type. Any thread.
  */
 sh_status sh_type_size(const struct sh_type *of, size_t *size);
 
 /*
- Drops a type. NULL is nothing.
+ Its name, as others see it in lists and errors. Any thread. To be freed by sh_free.
+ */
+sh_status sh_type_name(const struct sh_type *of, char **name);
+
+/*
+ The number that tells it from other types, in all languages: of its name, size and alignment, and of the name, place and type of every field. Any thread.
+ */
+sh_status sh_type_tag(const struct sh_type *of, uint64_t *tag);
+
+/*
+ Drops a type, which no other thread uses meanwhile. NULL is nothing.
  */
 sh_status sh_type_drop(struct sh_type *of);
 

@@ -1,10 +1,9 @@
 //! Arrays, which are read and written in place, and what nobody can change.
 
 use std::ffi::c_void;
-use std::ptr;
 use std::sync::Arc;
 
-use sharehold_rust::{Array, Error, Kind, ReadGuard, WriteGuard};
+use sharehold_rust::{Array, Error, Kind, Proxy, ReadGuard, WriteGuard};
 
 use crate::border::{Result, border, bytes, get, give, invalid, mismatch, out, take_back, time};
 use crate::manager::sh_manager;
@@ -39,9 +38,9 @@ unsafe fn for_ever(array: &Arc<Array<u8>>) -> &'static Array<u8> {
     unsafe { &*Arc::as_ptr(array) }
 }
 
-/// Elements in so many bytes. An object whose size is no multiple was refused when the type was looked at, or is damaged.
-fn count(bytes: usize, of: &sh_type) -> usize {
-    bytes / usize::try_from(of.0.size()).unwrap_or(usize::MAX).max(1)
+fn size_of_all(of: &sh_type, count: usize) -> Result<usize> {
+    let size = usize::try_from(of.0.size()).ok().and_then(|size| size.checked_mul(count));
+    size.ok_or_else(|| invalid(format!("{count} elements do not fit any memory")))
 }
 
 /// Shares a copy of `count` elements; of zeros if `elements` is NULL. Any thread. The object is to be dropped by sh_object_drop.
@@ -56,8 +55,7 @@ pub unsafe extern "C" fn sh_array_new(
     border! {
         let object = out(object)?;
         let (manager, of) = (get(manager)?, get(of)?);
-        let size = usize::try_from(of.0.size()).ok().and_then(|size| size.checked_mul(count));
-        let size = size.ok_or_else(|| invalid(format!("{count} elements do not fit any memory")))?;
+        let size = size_of_all(of, count)?;
         let source = if elements.is_null() { None } else { Some(bytes(elements, size)?) };
         let array = manager.0.array_of(&of.0, count, |place| {
             match source {
@@ -66,12 +64,12 @@ pub unsafe extern "C" fn sh_array_new(
             }
             Ok::<(), Error>(())
         })?;
-        object.set(give(sh_object::of_array(&array)?));
+        object.set(sh_object::give(array.untyped()));
         Ok(())
     }
 }
 
-/// Shares a copy of bytes that nobody can change: an array of "u8" that is sealed. Any thread. The object is to be dropped by sh_object_drop; sh_array_sealed gives the bytes.
+/// Shares a copy of bytes that nobody can change: an array of "u8" that is sealed. Any thread. The object is to be dropped by sh_object_drop; sh_object_sealed gives the bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sh_bytes_new(
     manager: *const sh_manager,
@@ -83,7 +81,7 @@ pub unsafe extern "C" fn sh_bytes_new(
         let object = out(object)?;
         let array = get(manager)?.0.array(bytes(data, len)?)?;
         array.seal()?;
-        object.set(give(sh_object::of_array(&array)?));
+        object.set(sh_object::give(array.untyped()));
         Ok(())
     }
 }
@@ -106,13 +104,13 @@ pub unsafe extern "C" fn sh_array_read(
         let place = for_ever(&array);
         let guard = time(timeout_ms).map_or_else(|| place.read(), |time| place.read_for(time))?;
         elements.set(guard.as_ptr().cast());
-        length.set(self::count(guard.len(), of));
+        length.set(of.count(guard.len()));
         lock.set(give(sh_lock { _guard: Guard::Read(guard), _array: array }));
         Ok(())
     }
 }
 
-/// As sh_array_read, to write: also waits for readers, and keeps them out. If the process dies before sh_unlock, others get SH_POISONED.
+/// As sh_array_read, to write: also waits for readers, and keeps them out. If the process dies before sh_unlock, others get SH_POISONED. The lock is this thread's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sh_array_write(
     object: *const sh_object,
@@ -129,7 +127,7 @@ pub unsafe extern "C" fn sh_array_write(
         let place = for_ever(&array);
         let mut guard = time(timeout_ms).map_or_else(|| place.write(), |time| place.write_for(time))?;
         elements.set(guard.as_mut_ptr().cast());
-        length.set(self::count(guard.len(), of));
+        length.set(of.count(guard.len()));
         lock.set(give(sh_lock { _guard: Guard::Write(guard), _array: array }));
         Ok(())
     }
@@ -141,28 +139,31 @@ pub unsafe extern "C" fn sh_unlock(lock: *mut sh_lock) -> sh_status {
     border! { take_back(lock) }
 }
 
-/// The elements of an array of this type that is sealed. Without a lock, valid as long as the object is held. Any thread.
+/// Whether a writer of the array has died while it wrote. Any thread.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sh_array_sealed(
-    object: *const sh_object,
-    of: *const sh_type,
-    elements: *mut *const c_void,
-    count: *mut usize,
-) -> sh_status {
+pub unsafe extern "C" fn sh_array_is_poisoned(object: *const sh_object, is_poisoned: *mut u32) -> sh_status {
     border! {
-        let (elements, length) = (out(elements)?, out(count)?);
-        let (object, of) = (get(object)?, get(of)?);
-        let array = array_of(object, of)?;
-        let bytes = array.sealed()?;
-        // The object's own hold keeps them.
-        elements.set(if bytes.is_empty() { ptr::null() } else { bytes.as_ptr().cast() });
-        length.set(self::count(bytes.len(), of));
+        let is_poisoned = out(is_poisoned)?;
+        is_poisoned.set(get(object)?.0.array_bytes()?.is_poisoned()?.into());
         Ok(())
     }
 }
 
-/// Takes the mark of a writer that has died away; the caller writes what is right next. Any thread.
+/// Shares a copy of `count` elements that the kernel keeps from being changed, by whatever process. It costs a descriptor in each process that reads it. Any thread. The object is to be dropped by sh_object_drop;
+/// sh_object_sealed gives the elements.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sh_array_clear_poison(object: *const sh_object) -> sh_status {
-    border! { Ok(get(object)?.0.array_bytes()?.clear_poison()?) }
+pub unsafe extern "C" fn sh_frozen_new(
+    manager: *const sh_manager,
+    of: *const sh_type,
+    elements: *const c_void,
+    count: usize,
+    object: *mut *mut sh_object,
+) -> sh_status {
+    border! {
+        let object = out(object)?;
+        let (manager, of) = (get(manager)?, get(of)?);
+        let frozen = manager.0.freeze_of(&of.0, bytes(elements, size_of_all(of, count)?)?)?;
+        object.set(sh_object::give(frozen.untyped()));
+        Ok(())
+    }
 }

@@ -76,9 +76,11 @@ pub extern "C" fn sh_last_error() -> *const c_char {
 
 /// Frees texts and bytes that this library has allocated. NULL is nothing to free. Any thread.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sh_free(memory: *mut c_void) {
-    // SAFETY: from `malloc`, by the caller's word.
-    unsafe { libc::free(memory) }
+pub unsafe extern "C" fn sh_free(memory: *mut c_void) -> sh_status {
+    border! {
+        libc::free(memory);
+        Ok(())
+    }
 }
 
 /// Refuses what is NULL or misaligned.
@@ -173,4 +175,67 @@ pub(crate) fn allocate(bytes: &[u8]) -> Result<*mut u8> {
 /// Milliseconds of C: none if negative, which is without limit.
 pub(crate) fn time(millis: i64) -> Option<Duration> {
     u64::try_from(millis).ok().map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{sh_type, sh_type_drop, sh_type_number};
+
+    /// As a function of the library with a mistake in it: it takes things up, and panics in the middle.
+    unsafe extern "C" fn sh_mistaken(name: *const c_char, length: *mut usize) -> sh_status {
+        border! {
+            let length = out(length)?;
+            let name = text(name)?.to_owned();
+            let at = name.find('=').unwrap_or(name.len() + 1);
+            length.set(name[at..].len());
+            Ok(())
+        }
+    }
+
+    fn last() -> String {
+        // SAFETY: the text of this thread, which nothing changes meanwhile.
+        unsafe { CStr::from_ptr(sh_last_error()) }.to_str().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn a_panic_stops_at_the_border_and_the_next_call_goes_well() {
+        let (mut length, mut of) = (77, std::ptr::null_mut::<sh_type>());
+        // SAFETY: texts that end with a zero, and places for results.
+        unsafe {
+            assert_eq!(sh_mistaken(c"name".as_ptr(), &raw mut length), SH_INTERNAL);
+            assert!(last().starts_with("a panic in this library: "), "{}", last());
+            assert_eq!(length, 77, "a result was written");
+            assert_eq!(sh_mistaken(c"name=x".as_ptr(), &raw mut length), SH_OK);
+            assert_eq!(length, 2);
+            assert_eq!(sh_type_number(c"f64".as_ptr(), &raw mut of), SH_OK);
+            assert_eq!(sh_type_drop(of), SH_OK);
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_drop_stops_there_too() {
+        struct Mistaken;
+        impl Drop for Mistaken {
+            fn drop(&mut self) {
+                std::panic::panic_any("dropped with a mistake");
+            }
+        }
+        let given = give(Mistaken);
+        // SAFETY: given above.
+        assert_eq!(run(|| unsafe { take_back(given) }), SH_INTERNAL);
+        assert!(last().ends_with("dropped with a mistake"), "{}", last());
+    }
+
+    #[test]
+    fn the_text_is_that_of_this_thread() {
+        assert_eq!(run(|| Err(invalid("mine"))), SH_INVALID_ARGUMENT);
+        let other = std::thread::spawn(|| {
+            let before = last();
+            let _ = run(|| Err(invalid("another one's")));
+            (before, last())
+        });
+        assert_eq!(other.join().ok(), Some((String::new(), "another one's".to_owned())));
+        assert_eq!(last(), "mine");
+    }
 }

@@ -25,16 +25,17 @@ pub type sh_make = Option<
         reply: *mut sh_reply,
     ) -> sh_status,
 >;
-/// A method of an object, in any thread. SH_OK: the answer is what was given to sh_reply_return, else nil.
+/// A method of an object, in any thread; `context` is what it was registered with. SH_OK: the answer is what was given to sh_reply_return, else nil.
 pub type sh_method = Option<
     unsafe extern "C" fn(
         state: *mut c_void,
+        context: *mut c_void,
         arguments: *const sh_datum,
         count: usize,
         reply: *mut sh_reply,
     ) -> sh_status,
 >;
-/// Frees the state of an object, when nothing refers to it any more.
+/// Frees the state of an object, when nothing refers to it any more. Any thread.
 pub type sh_drop = Option<unsafe extern "C" fn(state: *mut c_void)>;
 
 /// A class: what can be made and called. One thread at a time.
@@ -60,9 +61,20 @@ unsafe impl Sync for Make {}
 struct Method {
     name: String,
     signature: String,
-    call: unsafe extern "C" fn(*mut c_void, *const sh_datum, usize, *mut sh_reply) -> sh_status,
+    call: Call,
     changes: bool,
 }
+
+#[derive(Clone, Copy)]
+struct Call {
+    call: unsafe extern "C" fn(*mut c_void, *mut c_void, *const sh_datum, usize, *mut sh_reply) -> sh_status,
+    context: *mut c_void,
+}
+
+// SAFETY: called from any thread, as the header says.
+unsafe impl Send for Call {}
+// SAFETY: as above.
+unsafe impl Sync for Call {}
 
 /// The state of an object, which is C's.
 struct State {
@@ -112,22 +124,24 @@ fn answer(
 
 impl sh_class {
     fn table(&self) -> ClassTable {
-        let Make { make, drop, context: _ } = self.make;
         let whole = self.make;
         let mut class = ClassBuilder::<State>::new(&self.name).constructor(&self.signature, move |arguments: Datum| {
-            let whole = whole;
+            let Make { make, drop, context } = { whole };
             let mut state = std::ptr::null_mut();
             // SAFETY: a function of C with what it was registered with.
             answer(arguments, |list, reply| unsafe {
-                make(whole.context, list.as_ptr(), list.len(), &raw mut state, reply)
+                make(context, list.as_ptr(), list.len(), &raw mut state, reply)
             })?;
             Ok(State { state, drop })
         });
         for Method { name, signature, call, changes } in &self.methods {
-            let call = *call;
+            let whole = *call;
             let run = move |object: &State, arguments: Datum| {
-                // SAFETY: a method of the class, with the state of an object of it.
-                answer(arguments, |list, reply| unsafe { call(object.state, list.as_ptr(), list.len(), reply) })
+                let Call { call, context } = { whole };
+                // SAFETY: a method of the class, with the state of an object of it and what it was registered with.
+                answer(arguments, |list, reply| unsafe {
+                    call(object.state, context, list.as_ptr(), list.len(), reply)
+                })
             };
             class = if *changes {
                 class.method_mut(name, signature, move |object, arguments: Datum| run(object, arguments))
@@ -139,7 +153,7 @@ impl sh_class {
     }
 }
 
-/// A class whose objects `make` makes and `drop`, if it is not NULL, frees. `context` is given to `make`, and must live as long as the class is served. `signature` is for errors and lists, as "factor: f64". To be
+/// A class whose objects `make` makes and `drop`, if it is not NULL, frees. `context` is given to `make`, and must live as long as the class is served. `signature` is for errors and lists, as "factor: f64". Any thread. To be
 /// dropped by sh_class_drop, which a broker that serves it does not mind.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sh_class_new(
@@ -163,25 +177,26 @@ pub unsafe extern "C" fn sh_class_new(
     }
 }
 
-/// Adds a method. Those with `changes` 0 run together on one object, others alone. `signature` is as in sh_class_new.
+/// Adds a method. Those with `changes` 0 run together on one object, others alone. `context` is given to it, and must live as long as the class is served. `signature` is as in sh_class_new. One thread at a time.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sh_class_method(
     class: *mut sh_class,
     name: *const c_char,
     signature: *const c_char,
     method: sh_method,
+    context: *mut c_void,
     changes: u32,
 ) -> sh_status {
     border! {
         let class = get_mut(class)?;
         let call = method.ok_or_else(|| invalid("the method is NULL"))?;
         let (name, signature) = (text(name)?.to_owned(), text(signature)?.to_owned());
-        class.methods.push(Method { name, signature, call, changes: changes != 0 });
+        class.methods.push(Method { name, signature, call: Call { call, context }, changes: changes != 0 });
         Ok(())
     }
 }
 
-/// Drops a class. NULL is nothing.
+/// Drops a class, which no other thread uses meanwhile. NULL is nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sh_class_drop(class: *mut sh_class) -> sh_status {
     border! { take_back(class) }
@@ -211,13 +226,13 @@ pub unsafe extern "C" fn sh_serve(
     }
 }
 
-/// Serves these classes to the process that has run this one by `sh_options.command`, until that ends. The standard input ties the two: nobody else may read from it.
+/// Serves these classes to the process that has run this one by `sh_options.command`, until that ends. The standard input ties the two: nobody else may read from it. Call it in the thread of `main`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sh_serve_parent(classes: *const *const sh_class, count: usize) -> sh_status {
     border! { Ok(Broker::serve_parent(tables(classes, count)?)?) }
 }
 
-/// Sets what a method answers. What is in it is copied.
+/// Sets what a method answers. What is in it is copied. In the thread that runs the method.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sh_reply_return(reply: *mut sh_reply, result: *const sh_datum) -> sh_status {
     border! {
@@ -226,7 +241,7 @@ pub unsafe extern "C" fn sh_reply_return(reply: *mut sh_reply, result: *const sh
     }
 }
 
-/// Makes the call fail: the caller gets SH_METHOD_FAILED with this text. `type_name` says what kind of error it is.
+/// Makes the call fail: the caller gets SH_METHOD_FAILED with this text. `type_name` says what kind of error it is. In the thread that runs the method.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sh_reply_fail(
     reply: *mut sh_reply,

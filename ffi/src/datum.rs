@@ -179,7 +179,7 @@ impl Kept {
                 (SH_MAP, self.items(entries.into_iter().flat_map(|(key, value)| [key, value]).collect()))
             }
             Datum::Proxy(object) => {
-                let object = Box::new(sh_object(object));
+                let object = Box::new(sh_object::new(object));
                 let of = sh_datum_of { object: ptr::from_ref(&*object) };
                 self.objects.push(object);
                 (SH_OBJECT, of)

@@ -11,6 +11,7 @@
 
 pub mod array;
 pub mod border;
+pub mod channel;
 pub mod class;
 pub mod datum;
 pub mod manager;

@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
-use sharehold_rust::{BrokerBuilder, Datum, Manager, ManagerBuilder, Object};
+use sharehold_rust::{BrokerBuilder, Datum, Manager, ManagerBuilder};
 
 use crate::border::{Result, allocate, border, bytes, get, give, invalid, out, slice, take_back, text, time};
 use crate::datum::{Tree, datum_of, sh_bytes, sh_datum};
@@ -30,7 +30,7 @@ pub struct sh_options {
     pub authkey: sh_bytes,
     /// How long creating objects waits for room.
     pub room_ms: u64,
-    /// How long connecting waits for the broker to serve. Not with an authkey, nor with `read_only`.
+    /// How long connecting waits for the broker to serve.
     pub connect_ms: u64,
     /// Not 0: the region is mapped for reading.
     pub read_only: u32,
@@ -40,7 +40,7 @@ pub struct sh_options {
     pub command: *const *const c_char,
 }
 
-/// The options, of another version of this library as far as they go.
+/// The options, unless they are of another version of this library.
 pub(crate) unsafe fn options<'a>(options: *const sh_options) -> Result<Option<&'a sh_options>> {
     if options.is_null() {
         return Ok(None);
@@ -107,7 +107,7 @@ unsafe fn builder(options: Option<&sh_options>) -> Result<ManagerBuilder> {
     Ok(builder)
 }
 
-/// Starts a broker as a child process and connects to it. It ends with this process's last manager and object. To be dropped by sh_manager_drop.
+/// Starts a broker as a child process and connects to it. It ends with this process's last manager and object. Any thread. To be dropped by sh_manager_drop.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sh_manager_start(options: *const sh_options, manager: *mut *mut sh_manager) -> sh_status {
     border! {
@@ -117,7 +117,7 @@ pub unsafe extern "C" fn sh_manager_start(options: *const sh_options, manager: *
     }
 }
 
-/// Joins the broker of this name. To be dropped by sh_manager_drop.
+/// Joins the broker of this name. Any thread. To be dropped by sh_manager_drop.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sh_manager_connect(
     name: *const c_char,
@@ -127,17 +127,13 @@ pub unsafe extern "C" fn sh_manager_connect(
     border! {
         let manager = out(manager)?;
         let (name, options) = (text(name)?, self::options(options)?);
-        let waits = options.map_or(0, |options| options.connect_ms);
-        if waits > 0 {
-            // Then everybody may connect as the options say: it serves.
-            drop(Manager::connect_within(name, Duration::from_millis(waits))?);
-        }
-        manager.set(give(sh_manager(builder(options)?.connect(name)?)));
+        let patience = Duration::from_millis(options.map_or(0, |options| options.connect_ms));
+        manager.set(give(sh_manager(builder(options)?.connect_within(name, patience)?)));
         Ok(())
     }
 }
 
-/// The manager of the broker that runs this method. To be dropped by sh_manager_drop, in the method.
+/// The manager of the broker that runs this method: in a thread that runs one. To be dropped by sh_manager_drop, in the method.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sh_manager_current(manager: *mut *mut sh_manager) -> sh_status {
     border! {
@@ -147,7 +143,17 @@ pub unsafe extern "C" fn sh_manager_current(manager: *mut *mut sh_manager) -> sh
     }
 }
 
-/// Gives a manager up. Objects that were made by it stay. NULL is nothing.
+/// The manager of the broker that an object belongs to, for those who have got the object by its ticket. Any thread. To be dropped by sh_manager_drop.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sh_manager_of(object: *const sh_object, manager: *mut *mut sh_manager) -> sh_status {
+    border! {
+        let manager = out(manager)?;
+        manager.set(give(sh_manager(Manager::of(&get(object)?.0)?)));
+        Ok(())
+    }
+}
+
+/// Gives a manager up, which no other thread uses meanwhile. Objects that were made by it stay. NULL is nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sh_manager_drop(manager: *mut sh_manager) -> sh_status {
     border! { take_back(manager) }
@@ -182,7 +188,7 @@ pub unsafe extern "C" fn sh_manager_create(
         let object = out(object)?;
         let (manager, class) = (get(manager)?, text(class)?);
         let arguments = slice(arguments, count)?.iter().map(|datum| datum_of(datum, 0)).collect::<Result<_>>()?;
-        object.set(give(sh_object(manager.0.create::<Object>(class, &Datum::List(arguments))?)));
+        object.set(sh_object::give(manager.0.create(class, &Datum::List(arguments))?));
         Ok(())
     }
 }
@@ -217,7 +223,7 @@ pub unsafe extern "C" fn sh_manager_lookup(
             // A hundred years.
             _ => manager.wait(name, time(timeout_ms).unwrap_or(Duration::from_secs(3_155_760_000))),
         };
-        object.set(give(sh_object(found?)));
+        object.set(sh_object::give(found?));
         Ok(())
     }
 }

@@ -4,11 +4,18 @@ use std::ffi::c_char;
 
 use sharehold_rust::Schema;
 
-use crate::border::{border, get, give, invalid, out, slice, take_back, text};
+use crate::border::{allocate, border, get, give, invalid, out, slice, take_back, text};
 use crate::status::sh_status;
 
 /// A type of values or of an array's elements. It never changes: any threads may use it at once.
 pub struct sh_type(pub(crate) Schema);
+
+impl sh_type {
+    /// Elements in so many bytes. An object whose size is no multiple was refused when the type was looked at, or is damaged.
+    pub(crate) fn count(&self, bytes: usize) -> usize {
+        bytes / usize::try_from(self.0.size()).unwrap_or(usize::MAX).max(1)
+    }
+}
 
 /// A field of a struct.
 #[repr(C)]
@@ -21,7 +28,7 @@ pub struct sh_field {
     pub of: *const sh_type,
 }
 
-/// The type of a number by its name in Rust: "u8" to "u128", "i8" to "i128", "usize", "isize", "f32", "f64". To be dropped by sh_type_drop.
+/// The type of a number by its name in Rust: "u8" to "u128", "i8" to "i128", "usize", "isize", "f32", "f64". Any thread. To be dropped by sh_type_drop.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sh_type_number(name: *const c_char, of: *mut *mut sh_type) -> sh_status {
     border! {
@@ -33,7 +40,7 @@ pub unsafe extern "C" fn sh_type_number(name: *const c_char, of: *mut *mut sh_ty
     }
 }
 
-/// The type of `count` elements, one behind the other, as one. To be dropped by sh_type_drop.
+/// The type of `count` elements, one behind the other, as one. Any thread. To be dropped by sh_type_drop.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sh_type_array(element: *const sh_type, count: usize, of: *mut *mut sh_type) -> sh_status {
     border! {
@@ -49,7 +56,7 @@ pub unsafe extern "C" fn sh_type_array(element: *const sh_type, count: usize, of
 }
 
 /// The type of a struct of `size` bytes, which is that of a struct in Rust with the same name and fields. The fields stand one behind the other, aligned, without
-/// gaps. To be dropped by sh_type_drop; the types of the fields may be dropped before.
+/// gaps. Any thread. To be dropped by sh_type_drop; the types of the fields may be dropped before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sh_type_struct(
     name: *const c_char,
@@ -73,7 +80,7 @@ pub unsafe extern "C" fn sh_type_struct(
     }
 }
 
-/// Bytes of one value of the type.
+/// Bytes of one value of the type. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sh_type_size(of: *const sh_type, size: *mut usize) -> sh_status {
     border! {
@@ -83,7 +90,27 @@ pub unsafe extern "C" fn sh_type_size(of: *const sh_type, size: *mut usize) -> s
     }
 }
 
-/// Drops a type. NULL is nothing.
+/// Its name, as others see it in lists and errors. Any thread. To be freed by sh_free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sh_type_name(of: *const sh_type, name: *mut *mut c_char) -> sh_status {
+    border! {
+        let name = out(name)?;
+        name.set(allocate(get(of)?.0.name().as_bytes())?.cast());
+        Ok(())
+    }
+}
+
+/// The number that tells it from other types, in all languages: of its name, size and alignment, and of the name, place and type of every field. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sh_type_tag(of: *const sh_type, tag: *mut u64) -> sh_status {
+    border! {
+        let tag = out(tag)?;
+        tag.set(get(of)?.0.fingerprint());
+        Ok(())
+    }
+}
+
+/// Drops a type, which no other thread uses meanwhile. NULL is nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sh_type_drop(of: *mut sh_type) -> sh_status {
     border! { take_back(of) }

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 
 use sharehold_rust::Kind;
 
-use crate::border::{Result, border, bytes, check, get, give, invalid, mismatch, out, time};
+use crate::border::{Result, border, bytes, check, get, invalid, mismatch, out, time};
 use crate::manager::sh_manager;
 use crate::object::sh_object;
 use crate::status::sh_status;
@@ -36,7 +36,7 @@ pub unsafe extern "C" fn sh_value_new(
         let object = out(object)?;
         let (manager, of) = (get(manager)?, get(of)?);
         let made = manager.0.value_of(&of.0, bytes(value, size_of(of)?)?)?;
-        object.set(give(sh_object(made.untyped())));
+        object.set(sh_object::give(made.untyped()));
         Ok(())
     }
 }

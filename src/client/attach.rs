@@ -1,6 +1,6 @@
 //! Joining a region: one session a process and broker, with as many connections as threads call at the same time.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -26,7 +26,7 @@ use crate::sys::fork::{ForkToken, PerProcess};
 use crate::sys::place::Place;
 use crate::table::tickets::TicketPlace;
 
-pub(super) type Sessions = HashMap<(PathBuf, Rights), (Weak<Session>, Arc<Connections>)>;
+pub(super) type Sessions = BTreeMap<(PathBuf, Rights), (Weak<Session>, Weak<Connections>)>;
 
 /// The sessions of this process by the sockets of their brokers and by rights: connecting twice gives the same one.
 pub(super) static SESSIONS: LazyLock<PerProcess<Mutex<Sessions>>> = LazyLock::new(|| PerProcess::new(Mutex::default()));
@@ -421,15 +421,15 @@ pub(super) fn attach(name: &str, login: &Login, rights: Rights) -> Result<(Arc<S
     let key = (place.socket_path(), rights);
     let mut sessions = SESSIONS.get().lock();
     if let Some((session, channel)) = sessions.get(&key)
-        && let Some(session) = session.upgrade()
+        && let (Some(session), Some(channel)) = (session.upgrade(), channel.upgrade())
         && session.is_ours()
         && (channel.is_connected() || channel.reconnect().is_ok())
     {
-        return Ok((session, Arc::clone(channel)));
+        return Ok((session, channel));
     }
     let (session, channel) = attach_anew(name, &place, login, rights)?;
     sessions.retain(|_, (session, _)| session.strong_count() > 0);
-    sessions.insert(key, (Arc::downgrade(&session), Arc::clone(&channel)));
+    sessions.insert(key, (Arc::downgrade(&session), Arc::downgrade(&channel)));
     Ok((session, channel))
 }
 
@@ -439,7 +439,7 @@ pub(super) fn attached_to(region_id: u64) -> Option<(Arc<Session>, Arc<Connectio
     let found = sessions.values().filter_map(|(session, channel)| {
         let session = session.upgrade().filter(|session| session.is_ours())?;
         let is_it = session.region().header().region_id.load(Ordering::Relaxed) == region_id;
-        is_it.then(|| (session, Arc::clone(channel)))
+        is_it.then_some((session, channel.upgrade()?))
     });
     found.min_by_key(|(session, _)| session.only_reads())
 }

@@ -4,7 +4,7 @@
 //! held a lock at the fork, so it has new ones. What can't be prepared in time is inert in the child, with the error `Forked`.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -73,11 +73,13 @@ extern "C" fn prepare() {
         let Some(sessions) = SESSIONS.get().try_lock_for(PATIENCE) else {
             return tracing::warn!("another thread is connecting: this child gets no session");
         };
-        let mut inherited = HashMap::new();
+        let mut inherited = BTreeMap::new();
         for (place, (session, connections)) in sessions.iter() {
-            let Some(session) = session.upgrade().filter(|session| session.is_ours()) else { continue };
-            inherited.insert(place.clone(), (Arc::downgrade(&session), Arc::clone(connections)));
-            prepared.twins.push(Twin::of(session, Arc::clone(connections)));
+            let (Some(session), Some(connections)) = (session.upgrade(), connections.upgrade()) else { continue };
+            if session.is_ours() {
+                inherited.insert(place.clone(), (Arc::downgrade(&session), Arc::downgrade(&connections)));
+                prepared.twins.push(Twin::of(session, connections));
+            }
         }
         prepared.sessions = Some(Box::new(Mutex::new(inherited)));
     });

@@ -145,6 +145,22 @@ impl ManagerBuilder {
         Ok(Manager { session, channel, room: self.room })
     }
 
+    /// As [`ManagerBuilder::connect`], but waits until such a broker serves.
+    ///
+    /// # Errors
+    /// As there; `BrokerNotFound` if none serves in time.
+    pub fn connect_within(self, name: &str, timeout: Duration) -> Result<Manager> {
+        let until = clock::boot_nanos_after(timeout);
+        loop {
+            match self.clone().connect(name) {
+                Err(error) if error.kind() == ErrorKind::BrokerNotFound && clock::boot_nanos() < until => {
+                    std::thread::sleep(ASK_AGAIN);
+                }
+                connected => return connected,
+            }
+        }
+    }
+
     /// Starts the broker as a child process and connects to it.
     ///
     /// The broker ends when this process's last manager and proxy have gone, and also when this process dies, however it does.
@@ -207,15 +223,7 @@ impl Manager {
     /// # Errors
     /// As there; `BrokerNotFound` if none serves in time.
     pub fn connect_within(name: &str, timeout: Duration) -> Result<Self> {
-        let until = clock::boot_nanos_after(timeout);
-        loop {
-            match Self::connect(name) {
-                Err(error) if error.kind() == ErrorKind::BrokerNotFound && clock::boot_nanos() < until => {
-                    std::thread::sleep(ASK_AGAIN);
-                }
-                connected => return connected,
-            }
-        }
+        Self::builder().connect_within(name, timeout)
     }
 
     /// The manager of the broker that executes this method: with it a method creates objects, hosts others and finds names.

@@ -46,6 +46,24 @@ impl<T: Shareable> Deref for Frozen<T> {
     }
 }
 
+impl<T: Shareable> Frozen<T> {
+    /// The bytes alone, for whoever holds the object otherwise: they are not counted, and stay where they are as long as somebody has them.
+    ///
+    /// ```
+    /// use sharehold::{Manager, Proxy};
+    ///
+    /// let manager = Manager::start()?;
+    /// let primes = manager.freeze(&[2_u8, 3, 5, 7])?;
+    /// let bytes = primes.mapping();
+    /// assert_eq!(manager.object_info(primes.id())?.proxies(), 1);
+    /// assert_eq!((*bytes).as_ref(), [2, 3, 5, 7]);
+    /// # Ok::<(), sharehold::Error>(())
+    /// ```
+    pub fn mapping(&self) -> Arc<dyn AsRef<[u8]> + Send + Sync> {
+        Arc::<Bytes>::clone(&self.bytes)
+    }
+}
+
 impl Frozen<u8> {
     /// The bytes of a frozen object, whatever its elements are.
     pub(crate) fn bytes_of(hold: Hold) -> Result<Self> {

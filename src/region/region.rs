@@ -26,7 +26,7 @@ pub enum Backing {
 }
 
 /// What a session may do with the region.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(u32)]
 pub(crate) enum Rights {
     #[default]

@@ -20,6 +20,12 @@ pub(crate) struct Frozen {
     file: File,
 }
 
+impl AsRef<[u8]> for Frozen {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
 impl Frozen {
     /// Makes a memfd with these bytes, and seals it.
     pub(crate) fn write(name: &str, bytes: &[u8]) -> Result<OwnedFd> {

@@ -3,6 +3,8 @@
 use std::fs;
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -50,6 +52,21 @@ fn exists(pid: u32) -> bool {
 
 fn as_pid(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
+/// This very program, to be run again: the kernel's link to it, which is right also if another file has its path by now. Where the link leads to whatever executes the
+/// program, as valgrind does, it is the path that it is said to have.
+pub(crate) fn program() -> PathBuf {
+    let link = Path::new("/proc/self/exe");
+    let same = |path: &Path| {
+        let (there, this) = (fs::metadata(path).ok()?, fs::metadata(link).ok()?);
+        Some((there.dev(), there.ino()) == (this.dev(), this.ino()))
+    };
+    match fs::read_link(link) {
+        // Of a file that was removed or replaced, the name has a mark of that in the end: there is no such one.
+        Ok(path) if same(&path) == Some(false) => path,
+        _ => link.to_owned(),
+    }
 }
 
 /// Lets nobody but root trace this process, read its memory or environment, or take its descriptors, also of its own user. It leaves no core dumps.

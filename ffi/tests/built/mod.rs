@@ -1,4 +1,4 @@
-//! The libraries, built as a user builds them, and C programs that use them.
+//! The libraries, built as a user builds them, and programs of C and C++ that use them.
 #![allow(
     dead_code,
     clippy::expect_used,
@@ -6,8 +6,10 @@
     reason = "each test binary uses its part; one that can't go on fails"
 )]
 
+use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 /// This package's folder.
@@ -34,52 +36,126 @@ pub(crate) fn library(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-/// A folder of its own for a program, its brokers' sockets and what it makes, gone with the test.
+/// Whether a tool is there. If not, says that the test is skipped, also where the output of tests is captured.
+pub(crate) fn has(tool: &str) -> bool {
+    let asked = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let is_there = asked.is_ok_and(|status| status.success());
+    if !is_there {
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        writeln!(std::io::stderr(), "{test} is skipped: there is no {tool}").expect("it can be said");
+    }
+    is_there
+}
+
+/// How a program is linked and run.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Way {
+    Shared,
+    Static,
+    /// Under the address sanitizer, with the shared library.
+    Address,
+    /// Under valgrind, with the shared library.
+    Valgrind,
+}
+
+impl Way {
+    /// Whether what it needs for this source is there.
+    pub(crate) fn is_possible(self, source: &str) -> bool {
+        has(compiler(source)) && (self != Way::Valgrind || has("valgrind"))
+    }
+
+    /// Runs a program so that an error or a leak makes it fail.
+    pub(crate) fn command(self, program: &Path) -> Command {
+        if self != Way::Valgrind {
+            return Command::new(program);
+        }
+        let mut command = Command::new("valgrind");
+        command.args([
+            "--quiet",
+            "--error-exitcode=9",
+            "--leak-check=full",
+            "--show-leak-kinds=definite,indirect,possible",
+        ]);
+        // Threads that wait for each other get their turns.
+        command.args(["--errors-for-leak-kinds=definite,indirect,possible", "--fair-sched=yes"]);
+        command.arg(format!("--suppressions={}", root().join("tests/c/valgrind.supp").display())).arg(program);
+        command
+    }
+}
+
+fn compiler(source: &str) -> &'static str {
+    if source.ends_with(".cpp") { "g++" } else { "gcc" }
+}
+
+/// A folder of its own for programs, their brokers' sockets and what they make, gone with the test.
 pub(crate) struct Stage(pub(crate) PathBuf);
 
 impl Stage {
     pub(crate) fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("sharehold-c-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder");
+        fs::create_dir_all(&folder).expect("a folder");
         Self(folder)
     }
 
+    /// Where the programs' brokers have their sockets.
+    pub(crate) fn run_folder(&self) -> PathBuf {
+        self.0.join("run")
+    }
+
     /// Compiles a source of this package with all warnings as errors.
-    pub(crate) fn compile(&self, source: &str, compiler: &str, options: &[&str], is_static: bool) -> PathBuf {
-        let program = self.0.join("program");
-        let shared = library("libsharehold.so");
-        let folder = shared.parent().expect("a folder");
-        let mut command = Command::new(compiler);
-        command
-            .args(["-g", "-Wall", "-Wextra", "-Werror", "-pedantic"])
-            .args(options)
-            .arg("-I")
-            .arg(root().join("include"));
-        command.arg(root().join(source)).arg("-o").arg(&program);
-        if is_static {
-            command.arg(library("libsharehold.a")).args(["-lpthread", "-ldl", "-lm"]);
-        } else {
+    pub(crate) fn compile(&self, source: &str, way: Way) -> PathBuf {
+        let source = root().join(source);
+        let program = self.0.join(source.file_stem().expect("a name"));
+        let mut command = self.compiler(&source);
+        command.arg("-I").arg(root().join("include")).arg(&source).arg("-o").arg(&program);
+        match way {
+            Way::Static => drop(command.arg(library("libsharehold.a")).args(["-lpthread", "-ldl", "-lm"])),
+            Way::Address => drop(command.arg("-fsanitize=address,undefined")),
+            Way::Shared | Way::Valgrind => {}
+        }
+        if way != Way::Static {
+            let shared = library("libsharehold.so");
             // Under the name that the loader looks for.
             let named = self.0.join("libsharehold.so.0");
-            let _ = std::fs::remove_file(&named);
+            let _ = fs::remove_file(&named);
             std::os::unix::fs::symlink(&shared, &named).expect("a link");
-            command.arg("-L").arg(folder).arg("-lsharehold").arg(format!("-Wl,-rpath,{}", self.0.display()));
+            command.arg("-L").arg(shared.parent().expect("a folder")).arg("-lsharehold");
+            command.arg(format!("-Wl,-rpath,{}", self.0.display()));
         }
-        let output = command.output().unwrap_or_else(|error| panic!("there is no C compiler, {compiler}: {error}"));
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        done(&mut command);
         program
     }
 
+    /// A compiler that lets nothing pass.
+    pub(crate) fn compiler(&self, source: &Path) -> Command {
+        let compiler = compiler(source.to_str().expect("text"));
+        let mut command = Command::new(compiler);
+        command.arg(if compiler == "g++" { "-std=c++17" } else { "-std=c99" });
+        command.args(["-g", "-Wall", "-Wextra", "-Werror", "-pedantic", "-pthread"]).current_dir(&self.0);
+        command
+    }
+
     pub(crate) fn run(&self, command: &mut Command) -> Output {
-        let output = command.env("SHAREHOLD_DIR", self.0.join("run")).output().expect("it runs");
-        let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{}: {said}{complained}", output.status);
-        output
+        done(command.env("SHAREHOLD_DIR", self.run_folder()))
+    }
+
+    /// Runs a program that has to say this.
+    pub(crate) fn says(&self, command: &mut Command, said: &str) {
+        let output = self.run(command);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), said);
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Runs a command that has to succeed.
+pub(crate) fn done(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}: {said}{complained}", output.status);
+    output
 }

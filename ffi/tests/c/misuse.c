@@ -59,7 +59,7 @@ int main(void) {
     refused(sh_value_get(array, f64, &number), SH_TYPE_MISMATCH);
     refused(sh_value_get(value, f64, NULL), SH_INVALID_ARGUMENT);
     refused(sh_value_update(value, f64, 0, NULL, NULL), SH_INVALID_ARGUMENT);
-    refused(sh_array_sealed(array, f64, &place, &count), SH_NOT_SEALED);
+    refused(sh_object_sealed(array, f64, &place, &count), SH_NOT_SEALED);
     refused(sh_redeem("no ticket", &nothing), SH_TICKET_MALFORMED);
     refused(sh_manager_lookup(manager, "nothing", 0, &nothing), SH_NAME_NOT_FOUND);
     refused(sh_manager_lookup(manager, "nothing", 1, &nothing), SH_TIMEOUT);

@@ -5,24 +5,30 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a broken promise ends the run")]
 
 use std::collections::{BTreeMap, VecDeque};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::broker::alone::Alone;
+use crate::broker::alone::{Alone, Attended};
 use crate::broker::config::Config;
 use crate::class::{ClassBuilder, ClassTable, Dict, Key, List, MethodError};
 use crate::client::Manager;
 use crate::control::call;
+use crate::control::connection::Connection;
 use crate::control::message::{
     self, Announced, At, Attach, AuditDone, Create, GiveBack, Granted, HEAD, Head, HeapUse, Join, Named, Of, OrderSlab,
     Publish, Request, Take, Welcome,
 };
+use crate::control::ring::{AnswererEnd, CallerEnd, Ring};
 use crate::error::ErrorKind;
 use crate::object::{Array, Datum, Object, Proxy, Ticket, Value, transit};
 use crate::region::Region;
 use crate::region::layout::{Capacities, Map, PAGE};
+use crate::sync::Event;
+use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sys::place;
 use crate::table::{census, names, tickets};
 
@@ -173,15 +179,17 @@ enum Shape {
     Named { x: f64, text: Option<String> },
 }
 
+/// What can be asked of a method's thread.
+const CALLS: [Request; 5] = [Request::Call, Request::New, Request::Describe, Request::Collect, Request::Classes];
+
 /// Calls as they come over the socket, one after the other: a byte for the request, two for the length, the body.
 pub fn calls(mut bytes: &[u8]) -> bool {
-    const REQUESTS: [Request; 5] = [Request::Call, Request::New, Request::Describe, Request::Collect, Request::Classes];
     STAGE.with(|stage| {
         // What a client gets it keeps, so that later calls can name it.
         let mut results: Vec<Datum> = Vec::new();
         let mut all_answered = !bytes.is_empty();
         while let [request, low, high, rest @ ..] = bytes {
-            let request = REQUESTS[usize::from(*request) % REQUESTS.len()];
+            let request = CALLS[usize::from(*request) % CALLS.len()];
             let len = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len()).min(message::LONGEST_BODY);
             let (body, after) = rest.split_at(len);
             bytes = after;
@@ -209,6 +217,162 @@ pub fn calls(mut bytes: &[u8]) -> bool {
         stage.clear();
         all_answered
     })
+}
+
+/// A call ring whose other end writes what it likes, at any time: a byte that says whose end is looked at, then what the other one does, step by step.
+pub fn ring(bytes: &[u8]) -> bool {
+    let Some((side, script)) = bytes.split_first() else { return false };
+    let (ring, fd) = Ring::create().expect("pages");
+    let caller = CallerEnd::received(fd).expect("the same pages");
+    STAGE.with(|stage| {
+        let made_sense = match side % 2 {
+            0 => hostile_client(stage, ring, caller, Script(script)),
+            _ => hostile_broker(stage, ring, caller, Script(script)),
+        };
+        stage.clear();
+        made_sense
+    })
+}
+
+/// What the other end of a ring does.
+enum Step<'a> {
+    /// Writes a word, and wakes whoever sleeps at it.
+    Word { place: usize, value: u32 },
+    /// Writes bytes from a word on.
+    Bytes { place: usize, bytes: &'a [u8] },
+    /// Sends a message as it should be; what is in it may be anything.
+    Message { request: Request, body: &'a [u8] },
+    /// Says that there is something at the socket.
+    Point,
+    /// Lets the other one have its turn.
+    Turn,
+}
+
+struct Script<'a>(&'a [u8]);
+
+impl<'a> Script<'a> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (first, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let len = usize::from(u16::from_le_bytes(self.take()?)).min(self.0.len()).min(message::LONGEST_BODY);
+        let (bytes, rest) = self.0.split_at(len);
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    fn next(&mut self, words: usize) -> Option<Step<'a>> {
+        let [what] = self.take()?;
+        Some(match what % 8 {
+            // Where the words are that say something: the first few of each half.
+            0 | 1 => {
+                let [place] = self.take()?;
+                let half = usize::from(place & 1) * (words / 2);
+                Step::Word { place: half + usize::from(place >> 1) % 128, value: u32::from_le_bytes(self.take()?) }
+            }
+            2 => {
+                let place = usize::from(u16::from_le_bytes(self.take()?)) % words;
+                Step::Word { place, value: u32::from_le_bytes(self.take()?) }
+            }
+            3 => {
+                let place = usize::from(u16::from_le_bytes(self.take()?)) % words;
+                Step::Bytes { place, bytes: self.bytes()? }
+            }
+            4 | 5 => {
+                let [request] = self.take()?;
+                Step::Message { request: CALLS[usize::from(request) % CALLS.len()], body: self.bytes()? }
+            }
+            6 => Step::Point,
+            _ => Step::Turn,
+        })
+    }
+}
+
+impl Step<'_> {
+    /// Does what is done by words alone. Returns what is more.
+    fn scribble(self, words: &[AtomicU32]) -> Option<Self> {
+        match self {
+            Step::Word { place, value } => {
+                words[place].store(value, Ordering::Release);
+                Event::new(&words[place]).wake();
+            }
+            Step::Bytes { place, bytes } => {
+                for (word, bytes) in words[place..].iter().zip(bytes.chunks_exact(4)) {
+                    word.store(u32::from_le_bytes(bytes.try_into().expect("four")), Ordering::Relaxed);
+                }
+            }
+            more => return Some(more),
+        }
+        None
+    }
+}
+
+/// What a broker's thread makes of a ring.
+fn hostile_client(stage: &Stage, ring: Arc<Ring>, mut caller: CallerEnd, mut script: Script<'_>) -> bool {
+    let mut attendant = stage.alone.attend(ring).expect("a connection");
+    let mut answered = 0;
+    while let Some(step) = script.next(caller.words().len()) {
+        match step.scribble(caller.words()) {
+            Some(Step::Message { request, body }) => _ = caller.post(request, &[body]),
+            Some(Step::Point) => caller.point_to_socket(),
+            Some(Step::Turn) => match attendant.serve() {
+                Ok(Attended::Call) => answered += 1,
+                Ok(Attended::Nothing) => {}
+                Ok(Attended::Closed) => break,
+                // The connection is closed.
+                Err(fault) => {
+                    assert!(!fault.is_empty());
+                    return false;
+                }
+            },
+            _ => {}
+        }
+    }
+    answered > 0
+}
+
+/// What a client makes of a ring.
+fn hostile_broker(stage: &Stage, ring: Arc<Ring>, caller: CallerEnd, mut script: Script<'_>) -> bool {
+    /// The client waits for so long; what it is given is there already.
+    const PATIENCE: Duration = Duration::from_micros(200);
+    // The broker's end of the socket is closed: nobody waits there.
+    let stream = UnixStream::pair().expect("a pair").0;
+    let (mut answerer, mut connection) = (AnswererEnd::new(ring), Connection::ringed(stream, caller));
+    answerer.attend();
+    let mut answered = 0;
+    while let Some(caller) = connection.ring()
+        && let Some(step) = script.next(caller.words().len())
+    {
+        match step.scribble(caller.words()) {
+            Some(Step::Message { request, body }) => {
+                answerer.foresee();
+                // An answer that says that it has failed is one of another kind.
+                let (to, body) = body.strip_prefix(b"\xff").map_or((Some(request), body), |failure| (None, failure));
+                answerer.answer(to, body).expect("it fits");
+            }
+            Some(Step::Point) => answerer.leave(),
+            Some(Step::Turn) => match connection.call_by_ring(Request::Call, &[b"asked"], Some(PATIENCE)) {
+                Ok(body) => {
+                    assert!(body.len() <= message::LONGEST_BODY);
+                    answered += 1;
+                    // Whatever it is, it can be read, or is an error.
+                    let session = stage.alone.session();
+                    let _ = call::read_result(session, body, &mut |result| {
+                        transit::read_result::<Datum>(session, result).map(drop)
+                    });
+                }
+                Err(error) => {
+                    assert!(!error.message().is_empty());
+                    return false;
+                }
+            },
+            _ => {}
+        }
+    }
+    answered > 0
 }
 
 /// Arguments and results as the types that a method declares: a byte for the type, then MessagePack.
@@ -311,10 +475,11 @@ mod tests {
 
     type Target = fn(&[u8]) -> bool;
 
-    const TARGETS: [(&str, Target); 6] = [
+    const TARGETS: [(&str, Target); 7] = [
         ("message", message),
         ("calls", calls),
         ("arguments", arguments),
+        ("ring", ring),
         ("ticket", ticket),
         ("config", config),
         ("name", name),

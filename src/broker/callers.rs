@@ -201,7 +201,7 @@ impl Callers {
 }
 
 /// Executes a call and sends what came of it. An error says what the client did wrong, or that it is gone.
-fn answer(host: &Arc<Host>, connection: &mut Connection, asked: &Asked) -> Result<(), String> {
+pub(super) fn answer(host: &Arc<Host>, connection: &mut Connection, asked: &Asked) -> Result<(), String> {
     host.settle(connection);
     let executed = execute(host, asked.request, asked.id, asked.body());
     if !host.session().is_ours() {

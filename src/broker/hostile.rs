@@ -512,7 +512,7 @@ fn a_hosted_object_without_a_class_can_not_be_created() {
 
 #[test]
 fn a_channel_that_is_no_ring_can_not_be_created() {
-    let stage = Stage::new("ring");
+    let stage = Stage::new("no-ring");
     let entries = |bytes: u64| {
         let create = Create {
             kind: Kind::Channel as u32,

@@ -82,6 +82,18 @@ impl Connection {
         }
     }
 
+    /// One that has a ring, and has made no request.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn ringed(stream: UnixStream, ring: CallerEnd) -> Self {
+        Self { calls: FEW + 1, ring: Some(ring), ..Self::over(stream) }
+    }
+
+    /// The end of its ring.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn ring(&mut self) -> Option<&mut CallerEnd> {
+        self.ring.as_mut()
+    }
+
     /// Connects, and proves what has to be proven: then a session can be asked for.
     pub(crate) fn log_in(place: &Place, login: &Login, patience: Duration) -> Result<Self> {
         let mut connection = Self::open(place)?;

@@ -195,10 +195,10 @@ impl CallerEnd {
         self.take_turn(0)
     }
 
-    /// All words of the ring, for a client that writes what it likes.
-    #[cfg(test)]
+    /// All words of both halves, for one that writes what it likes.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn words(&self) -> &[AtomicU32] {
-        self.ring.0.words()
+        &self.ring.0.words()[..2 * HALF]
     }
 
     /// Tells whoever attends that a request was sent over the socket.
@@ -318,6 +318,12 @@ impl AnswererEnd {
             return Ok(Posted::AtSocket);
         }
         kind(half.read(request)?).map(Posted::Request)
+    }
+
+    /// Counts the next request as taken, which has yet to be posted: for a broker that answers what it likes.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn foresee(&mut self) {
+        self.turn = (self.turn + 1) & NUMBER;
     }
 
     /// Answers the request that was taken last. `to`: what that was; `None`: it has failed.

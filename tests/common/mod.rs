@@ -12,8 +12,17 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// Longest that any step of any test may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest that any step of any test may take: 20 s, or so many times as long as `SHAREHOLD_PATIENCE` says when the tests are built, as for a sanitizer that makes everything slow.
+pub const PATIENCE: Duration = Duration::from_secs(20 * stretched(option_env!("SHAREHOLD_PATIENCE")));
+
+const fn stretched(times: Option<&str>) -> u64 {
+    let Some(times) = times else { return 1 };
+    match u64::from_str_radix(times, 10) {
+        Ok(times) => times,
+        Err(_) => panic!("SHAREHOLD_PATIENCE is a whole number"),
+    }
+}
+
 const ROLE: &str = "SHAREHOLD_TEST_ROLE";
 const MARK: &str = "@@ ";
 

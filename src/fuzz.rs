@@ -24,6 +24,7 @@ use crate::control::message::{
 };
 use crate::control::ring::{AnswererEnd, CallerEnd, Ring};
 use crate::error::ErrorKind;
+use crate::object::scope::Limits;
 use crate::object::{Array, Datum, Object, Proxy, Ticket, Value, transit};
 use crate::region::Region;
 use crate::region::layout::{Capacities, Map, PAGE};
@@ -354,21 +355,23 @@ fn hostile_broker(stage: &Stage, ring: Arc<Ring>, caller: CallerEnd, mut script:
                 answerer.answer(to, body).expect("it fits");
             }
             Some(Step::Point) => answerer.leave(),
-            Some(Step::Turn) => match connection.call_by_ring(Request::Call, &[b"asked"], Some(PATIENCE)) {
-                Ok(body) => {
-                    assert!(body.len() <= message::LONGEST_BODY);
-                    answered += 1;
-                    // Whatever it is, it can be read, or is an error.
-                    let session = stage.alone.session();
-                    let _ = call::read_result(session, body, &mut |result| {
-                        transit::read_result::<Datum>(session, result).map(drop)
-                    });
+            Some(Step::Turn) => {
+                match connection.call_by_ring(&Limits::default(), Request::Call, &[b"asked"], Some(PATIENCE)) {
+                    Ok(body) => {
+                        assert!(body.len() <= message::LONGEST_BODY);
+                        answered += 1;
+                        // Whatever it is, it can be read, or is an error.
+                        let session = stage.alone.session();
+                        let _ = call::read_result(session, body, &mut |result| {
+                            transit::read_result::<Datum>(session, result).map(drop)
+                        });
+                    }
+                    Err(error) => {
+                        assert!(!error.message().is_empty());
+                        return false;
+                    }
                 }
-                Err(error) => {
-                    assert!(!error.message().is_empty());
-                    return false;
-                }
-            },
+            }
             _ => {}
         }
     }

@@ -9,7 +9,7 @@
 //! `tests/model` checks more of the protocol, with kills, but in a memory without surprises; here are the surprises, without kills.
 //!
 //! loom lets two `SeqCst` fences synchronise, which the language does not promise. So every scene runs a second time with a fence that only
-//! acquires and releases: objects may leak then, but nothing may be touched after its death.
+//! acquires and releases: objects may leak then, but nothing may be touched after its death. Where something rests on two fences of which one is the first, which the language does promise, it has no such run, and [`caught`] says so.
 //!
 //! What loom can't show: a load that sees a store which comes later in program order.
 

@@ -25,8 +25,6 @@ pub(crate) enum Flaw {
     KeepsGeneration,
     /// An audit looks at the lanes only before it counts.
     LooksOnce,
-    /// A name is removed without a fence before its pin is.
-    RemovesUnfenced,
     /// The broker looks at the tickets before it says that it does.
     LooksEarly,
     /// One that wakes takes the mark of an event away and does not count.

@@ -194,9 +194,7 @@ impl World {
         lane.store(id.slot().0 + 1, Ordering::Relaxed);
         counting.bump(&words, id);
         self.stored.store(0, Ordering::Release);
-        if !Flaw::RemovesUnfenced.is_planted() {
-            fence(Ordering::SeqCst);
-        }
+        fence(Ordering::SeqCst);
         counting.unpin(&words, id);
         lane.store(0, Ordering::Release);
         if counting.check(id.slot(), lane) {

@@ -469,11 +469,17 @@ impl Region {
     /// Clears the payload of a slot: see the feature `planted-bug`.
     #[cfg(feature = "planted-bug")]
     pub(crate) fn clear_payload(&self, index: SlotIndex) {
-        let Some(slot) = self.slot(index) else { return };
+        // Not a channel's, whose objects would be lost: it is a wrong byte that is to be found.
+        let Some(slot) = self.slot(index).filter(|slot| slot.flags.load(Ordering::Relaxed) & super::layout::BUILT == 0)
+        else {
+            return;
+        };
         let len = slot.len.load(Ordering::Relaxed);
         if let Some(payload) = self.payload(Offset(slot.offset.load(Ordering::Relaxed)), len) {
             // SAFETY: inside the mapping, as checked. That others may read it meanwhile is the mistake that is planted.
             unsafe { payload.write_bytes(0, len as usize) };
+            // Time for others to take up what is not dead yet.
+            std::thread::sleep(std::time::Duration::from_micros(20));
         }
     }
 

@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::heap::Extents;
 use crate::object::Kind;
 use crate::region::layout::{PAGE, Slot};
-use crate::region::{Region, SessionIndex};
-use crate::sync::atomic::Ordering;
+use crate::region::{Generation, Region, SessionIndex};
+use crate::sync::atomic::{Ordering, fence};
 use crate::table::counting::{SessionState, close_stack, is_open, open_stack, take_stack};
 use crate::table::refs::{Refs, State};
 use crate::table::sessions;
@@ -142,9 +142,25 @@ pub(super) fn has_owner(region: &Region, slot: &Slot) -> bool {
     let Some(entry) = region.session(owner).filter(|_| owner != SessionIndex::BROKER) else { return false };
     let state = entry.state.load(Ordering::Acquire);
     let generation = sessions::generation(state);
-    // What is dead may have a link there.
-    let is_dead = matches!(Refs(slot.refs.load(Ordering::Acquire)).state(), State::Dead(_));
     SessionState::of_word(state) != SessionState::Free
         && is_open(&entry.returned, generation)
-        && (is_dead || slot.next.load(Ordering::Relaxed) == generation.0)
+        && is_named(slot, generation)
+}
+
+/// How often a slot is looked at that others change meanwhile.
+const MOST_LOOKS: u32 = 16;
+
+/// Whether a slot names this generation of its owner. What is dead may have a link there instead.
+fn is_named(slot: &Slot, generation: Generation) -> bool {
+    for _ in 0..MOST_LOOKS {
+        let refs = slot.refs.load(Ordering::Acquire);
+        let next = slot.next.load(Ordering::Relaxed);
+        // One who kills it after it was seen alive puts the link there.
+        fence(Ordering::Acquire);
+        if slot.refs.load(Ordering::Relaxed) == refs {
+            return matches!(Refs(refs).state(), State::Dead(_)) || next == generation.0;
+        }
+    }
+    // Whoever makes it anew, again and again, is its owner.
+    true
 }

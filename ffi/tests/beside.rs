@@ -159,11 +159,6 @@ fn c_is_a_guest_of_rust_under_the_address_sanitizer() {
 }
 
 #[test]
-fn c_is_a_guest_of_rust_under_valgrind() {
-    guest(Way::Valgrind, "guest-valgrind");
-}
-
-#[test]
 fn c_is_a_host_of_rust() {
     host(Way::Shared, "host");
 }

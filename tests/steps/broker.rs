@@ -75,7 +75,7 @@ impl Scene {
         command.env("SHAREHOLD_CALL_RING", if has_ring { "on" } else { "off" });
         let worker = Actor::start_by(command, "work", &[&fixture.served.name]);
         assert_eq!(worker.hear(), "ready");
-        eventually("the session is back", || fixture.manager.stats().is_ok());
+        fixture.wait_for_session();
         let view = View::of(&fixture.served.name);
         Self { base: fixture.base(), fixture, worker, view, track: Track::default(), which }
     }
@@ -109,7 +109,7 @@ impl Scene {
         // Whoever waits for an answer needs no other broker to hear that there is none.
         let heard = heard.or_else(|| matches!(work.begin, Begin::Ask(_) | Begin::Repair).then(|| self.worker.hear()));
         self.fixture.served.restart();
-        eventually("the session is back", || self.fixture.manager.stats().is_ok());
+        self.fixture.wait_for_session();
         let heard = heard.or_else(|| match work.begin {
             Begin::Visit => Some(other.actor.as_ref().expect("it came").hear()),
             _ => None,

@@ -183,6 +183,11 @@ impl Fixture {
         Base(self.census().expect("a broker"))
     }
 
+    /// Waits until the session is known to a broker that has taken over.
+    pub(crate) fn wait_for_session(&self) {
+        eventually_or("the session is back", || self.manager.stats().map(drop).map_err(|error| format!("{error:?}")));
+    }
+
     /// Waits for the sweep of those who have died.
     pub(crate) fn wait_for_sweep(&self, base: &Base) {
         eventually("the dead are swept", || self.manager.stats().is_ok_and(|stats| stats.sessions == base.0.sessions));

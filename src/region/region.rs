@@ -519,17 +519,34 @@ pub(crate) fn check_layout(version: u32, fingerprint: u64) -> Result<()> {
     .help("build both with the same version of sharehold"))
 }
 
+/// Text as it is written: eight bytes a word, the last one filled up with zeros.
+#[inline]
+pub(crate) fn text_words(text: &str) -> impl Iterator<Item = u64> {
+    let (whole, rest) = text.as_bytes().as_chunks::<8>();
+    let last = (!rest.is_empty()).then(|| last_word(rest));
+    whole.iter().map(|bytes| u64::from_le_bytes(*bytes)).chain(last)
+}
+
+/// Up to seven bytes as a word, without a loop: from both ends, which say the same where they meet.
+#[inline]
+fn last_word(bytes: &[u8]) -> u64 {
+    let len = bytes.len();
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            let [first, last] = [first, last].map(|half| u64::from(u32::from_le_bytes(*half)));
+            first | last << (8 * (len - 4))
+        }
+        _ => [0, len / 2, len.saturating_sub(1)]
+            .into_iter()
+            .fold(0, |word, at| word | bytes.get(at).map_or(0, |byte| u64::from(*byte) << (8 * at))),
+    }
+}
+
 /// Writes text, cut to fit and filled up with zeros.
 pub(crate) fn write_text(words: &[AtomicU64], text: &str) {
     let end = text.floor_char_boundary(words.len() * 8);
-    let mut bytes = text.as_bytes()[..end].chunks(8);
-    for word in words {
-        let mut value = [0; 8];
-        if let Some(chunk) = bytes.next() {
-            value[..chunk.len()].copy_from_slice(chunk);
-        }
-        word.store(u64::from_le_bytes(value), Ordering::Relaxed);
-    }
+    let said = text_words(&text[..end]).chain(std::iter::repeat(0));
+    words.iter().zip(said).for_each(|(word, value)| word.store(value, Ordering::Relaxed));
 }
 
 /// Reads text up to `len` bytes or a zero. Whatever is not UTF-8 is replaced.
@@ -538,4 +555,25 @@ pub(crate) fn read_text(words: &[AtomicU64], len: usize) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     bytes.truncate(end.min(len));
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_any_length_is_the_words_that_are_written_and_read_again() {
+        const LONGEST: usize = 192;
+        let text: String = ('a'..='z').cycle().take(LONGEST).collect();
+        for len in 0..=LONGEST {
+            let text = &text[..len];
+            let there: [AtomicU64; LONGEST / 8] = Default::default();
+            write_text(&there, text);
+            assert_eq!(read_text(&there, usize::MAX), text);
+            let there: Vec<u64> = there.iter().map(|word| word.load(Ordering::Relaxed)).collect();
+            let words: Vec<u64> = text_words(text).collect();
+            assert_eq!(words, there[..len.div_ceil(8)]);
+            assert!(there[words.len()..].iter().all(|word| *word == 0));
+        }
+    }
 }

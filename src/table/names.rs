@@ -6,7 +6,7 @@
 use super::counting::Counting;
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::layout::{NAME_BYTES, NameEntry};
-use crate::region::region::{read_text, write_text};
+use crate::region::region::{read_text, text_words, write_text};
 use crate::region::{ObjectId, Region, SessionIndex};
 use crate::sync::atomic::{AtomicU32, Ordering, fence};
 
@@ -38,33 +38,10 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// A name as an entry has it: eight bytes a word, the last one filled up with zeros.
-#[inline]
-fn words(name: &str) -> impl Iterator<Item = u64> {
-    let (whole, rest) = name.as_bytes().as_chunks::<8>();
-    let last = (!rest.is_empty()).then(|| last_word(rest));
-    whole.iter().map(|bytes| u64::from_le_bytes(*bytes)).chain(last)
-}
-
-/// Up to seven bytes as a word, without a loop: from both ends, which say the same where they meet.
-#[inline]
-fn last_word(bytes: &[u8]) -> u64 {
-    let len = bytes.len();
-    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        (Some(first), Some(last)) => {
-            let [first, last] = [first, last].map(|half| u64::from(u32::from_le_bytes(*half)));
-            first | last << (8 * (len - 4))
-        }
-        _ => [0, len / 2, len.saturating_sub(1)]
-            .into_iter()
-            .fold(0, |word, at| word | bytes.get(at).map_or(0, |byte| u64::from(*byte) << (8 * at))),
-    }
-}
-
 /// Where a search for a name begins.
 #[inline]
 fn start(region: &Region, name: &str) -> u32 {
-    let hash = words(name).fold(name.len() as u64, |hash, word| {
+    let hash = text_words(name).fold(name.len() as u64, |hash, word| {
         let product = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         product ^ product >> 32
     });
@@ -117,7 +94,7 @@ fn published(index: u32, entry: &NameEntry, name: String) -> Published {
 fn is_named(entry: &NameEntry, name: &str) -> bool {
     entry.len.load(Ordering::Relaxed) as usize == name.len()
         && name.len() <= NAME_BYTES
-        && words(name).zip(&entry.name).all(|(word, there)| there.load(Ordering::Relaxed) == word)
+        && text_words(name).zip(&entry.name).all(|(word, there)| there.load(Ordering::Relaxed) == word)
 }
 
 /// Finds what `read` makes of the entry of a name. Any process; no lock, no system call.
@@ -253,23 +230,4 @@ fn set(entry: &NameEntry, state: u32) {
     // A reader that sees any of the writes that follow sees this word first: they come after the fence.
     entry.word.store(serial << 32 | u64::from(state), Ordering::Release);
     fence(Ordering::Release);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_of_any_length_is_the_words_that_are_written() {
-        let text: String = ('a'..='z').cycle().take(NAME_BYTES).collect();
-        for len in 0..=NAME_BYTES {
-            let name = &text[..len];
-            let there: [crate::sync::atomic::AtomicU64; NAME_BYTES / 8] = Default::default();
-            write_text(&there, name);
-            let there: Vec<u64> = there.iter().map(|word| word.load(Ordering::Relaxed)).collect();
-            let words: Vec<u64> = words(name).collect();
-            assert_eq!(words, there[..len.div_ceil(8)]);
-            assert!(there[words.len()..].iter().all(|word| *word == 0));
-        }
-    }
 }

@@ -205,18 +205,26 @@ impl Facts {
 
 /// What a slot says, and its `refs`: of one moment, unless it changes again and again.
 fn read(slot: &Slot) -> (Words, Refs) {
+    look(slot, Words::read).unwrap_or_else(|| {
+        let refs = Refs(slot.refs.load(Ordering::Acquire));
+        (Words::read(slot), refs)
+    })
+}
+
+/// What `read` makes of a slot that others change meanwhile, and its `refs`, of one moment. `None`: it changes again and again.
+pub(super) fn look<R>(slot: &Slot, read: impl Fn(&Slot) -> R) -> Option<(R, Refs)> {
     let mut refs = Refs(slot.refs.load(Ordering::Acquire));
     for _ in 0..MOST_LOOKS {
-        let words = Words::read(slot);
-        // Pairs with the release of who makes it anew: if `refs` is the same, so were the words.
+        let found = read(slot);
+        // Pairs with the release of who makes it anew, or has killed it: if `refs` is the same, so was what was read.
         fence(Ordering::Acquire);
         let again = Refs(slot.refs.load(Ordering::Acquire));
         if again == refs {
-            return (words, refs);
+            return Some((found, refs));
         }
         refs = again;
     }
-    (Words::read(slot), refs)
+    None
 }
 
 /// Whether this is a slot whose owner is making it anew: its digest may be read before it is written, or its generation.

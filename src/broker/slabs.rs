@@ -2,6 +2,7 @@
 //!
 //! The rules R70 to R76 are in `docs/protocol.md`.
 
+use super::facts::look;
 use super::grants::{Grantee, Grants, Pending, is_full};
 use super::server::Server;
 use crate::control::message::{self, Create, Granted, OrderSlab, SLAB_SLOTS};
@@ -9,8 +10,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::heap::Extents;
 use crate::object::Kind;
 use crate::region::layout::{PAGE, Slot};
-use crate::region::{Generation, Region, SessionIndex};
-use crate::sync::atomic::{Ordering, fence};
+use crate::region::{Region, SessionIndex};
+use crate::sync::atomic::Ordering;
 use crate::table::counting::{SessionState, close_stack, is_open, open_stack, take_stack};
 use crate::table::refs::{Refs, State};
 use crate::table::sessions;
@@ -142,25 +143,9 @@ pub(super) fn has_owner(region: &Region, slot: &Slot) -> bool {
     let Some(entry) = region.session(owner).filter(|_| owner != SessionIndex::BROKER) else { return false };
     let state = entry.state.load(Ordering::Acquire);
     let generation = sessions::generation(state);
+    // In one piece: one who kills it after it was seen alive puts a link there. Whoever makes it anew, again and again, is its owner.
+    let named = look(slot, |slot| slot.next.load(Ordering::Relaxed));
     SessionState::of_word(state) != SessionState::Free
         && is_open(&entry.returned, generation)
-        && is_named(slot, generation)
-}
-
-/// How often a slot is looked at that others change meanwhile.
-const MOST_LOOKS: u32 = 16;
-
-/// Whether a slot names this generation of its owner. What is dead may have a link there instead.
-fn is_named(slot: &Slot, generation: Generation) -> bool {
-    for _ in 0..MOST_LOOKS {
-        let refs = slot.refs.load(Ordering::Acquire);
-        let next = slot.next.load(Ordering::Relaxed);
-        // One who kills it after it was seen alive puts the link there.
-        fence(Ordering::Acquire);
-        if slot.refs.load(Ordering::Relaxed) == refs {
-            return matches!(Refs(refs).state(), State::Dead(_)) || next == generation.0;
-        }
-    }
-    // Whoever makes it anew, again and again, is its owner.
-    true
+        && named.is_none_or(|(next, refs)| matches!(refs.state(), State::Dead(_)) || next == generation.0)
 }

@@ -180,15 +180,14 @@ impl Connection {
             return self.call(kind, body, patience);
         }
         let until = patience.and_then(|patience| Instant::now().checked_add(patience));
-        let left = || until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()).min(LOOK));
-        let request = self.put(kind, body, Some(left()))?;
+        let request = self.put(kind, body, Some(slice(until)))?;
         let (head, announced) = loop {
             match self.receive_head(&mut None) {
-                Err(error) if error.kind() == ErrorKind::Timeout && !left().is_zero() => {
+                Err(error) if error.kind() == ErrorKind::Timeout && !slice(until).is_zero() => {
                     if limits.is_given_up() {
                         return Err(scope::cancelled());
                     }
-                    self.wait_at_most(Some(left()))?;
+                    self.wait_at_most(Some(slice(until)))?;
                 }
                 received => break received?,
             }
@@ -223,8 +222,7 @@ impl Connection {
         let Some(ring) = &self.ring else { return Err(gone()) };
         let until = patience.and_then(|patience| Instant::now().checked_add(patience));
         loop {
-            let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()).min(LOOK));
-            match ring.hear(left, &mut self.received)? {
+            match ring.hear(slice(until), &mut self.received)? {
                 Heard::Answer(announced) => return Ok(announced),
                 Heard::Nothing if until.is_some_and(|until| until <= Instant::now()) => return Err(late()),
                 Heard::Nothing if limits.is_given_up() => return Err(scope::cancelled()),
@@ -361,6 +359,11 @@ impl Connection {
             _ => Ok(()),
         }
     }
+}
+
+/// How long one waits who has to be done by then, until he looks up.
+fn slice(until: Option<Instant>) -> Duration {
+    until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()).min(LOOK))
 }
 
 /// The head, once it and its body are there.

@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import os
+import signal
 import tempfile
 import time
 
@@ -69,6 +70,10 @@ class Child:
     def hear(self):
         assert self.pipe.poll(PATIENCE), "the child says nothing"
         return self.pipe.recv()
+
+    def interrupt(self):
+        """Presses Ctrl-C until the child says something. It says that it waits before it does, so it may be told more than once."""
+        eventually("it is interrupted", lambda: os.kill(self.process.pid, signal.SIGINT) or self.pipe.poll(0.05))
 
     def kill(self):
         self.process.kill()

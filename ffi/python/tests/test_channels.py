@@ -2,14 +2,12 @@
 
 import copy
 import gc
-import os
-import signal
 import threading
 
 import helpers
 import numpy
 import pytest
-from conftest import PATIENCE, eventually
+from conftest import PATIENCE
 
 import sharehold
 
@@ -124,7 +122,6 @@ def test_a_wait_is_ended_by_control_c(manager, child):
     channel = manager.channel(4)
     one = child(helpers.receive_and_tell, channel)
     assert one.hear() == "waits"
-    # It says so before it does: it may be told more than once.
-    eventually("it is interrupted", lambda: os.kill(one.process.pid, signal.SIGINT) or one.pipe.poll(0.05))
+    one.interrupt()
     assert one.hear() == "KeyboardInterrupt"
     one.end()

@@ -4,7 +4,6 @@ import copy
 import gc
 import os
 import pickle
-import signal
 import threading
 
 import helpers
@@ -162,8 +161,7 @@ def test_a_call_is_ended_by_control_c(lab, child, calls_before):
     gate = lab.Gate()
     one = child(helpers.call_and_tell, gate, calls_before)
     assert one.hear() == "waits"
-    # It says so before it does: it may be told more than once.
-    eventually("it is interrupted", lambda: os.kill(one.process.pid, signal.SIGINT) or one.pipe.poll(0.05))
+    one.interrupt()
     assert one.hear() == "KeyboardInterrupt"
     one.end()
     gate.open()

@@ -149,6 +149,31 @@ fn counts_names_and_tickets_outlive_the_broker() {
     }
 }
 
+/// Bytes that are less than a page and take a whole one, since they are rounded up.
+#[test]
+fn objects_of_nearly_a_page_keep_their_memory_when_the_broker_is_replaced() {
+    for backing in BACKINGS {
+        let mut served = Served::start("nearly", backing);
+        let manager = served.manager();
+        // What lies before them does not fill a page.
+        let first = manager.array(&[1_u8; 2000]).expect("created");
+        let lens = (4032..=4097).step_by(13).chain([4096]);
+        let held: Vec<Array<u8>> = lens.map(|len| manager.array(&vec![7; len]).expect("created")).collect();
+        served.kill();
+        served.again();
+        back(&manager);
+        let more: Vec<Array<u8>> = (0..100).map(|_| manager.array(&[9; 3000]).expect("created")).collect();
+        for array in held.iter().chain([&first]).chain(&more) {
+            let elements = array.read().expect("readable");
+            assert!(elements.iter().all(|element| *element == elements[0]), "{array:?} shares its bytes with another");
+        }
+        assert!(held.iter().all(|array| array.read().is_ok_and(|elements| elements[0] == 7)));
+        assert_eq!(check(&served.name).expect("checked").findings, Vec::<String>::new());
+        drop((first, held, more));
+        eventually("all is given back", || manager.stats().is_ok_and(|stats| stats.heap_used == 0));
+    }
+}
+
 #[test]
 fn a_client_that_dies_while_there_is_no_broker_is_swept_by_the_next() {
     for backing in BACKINGS {

@@ -11,7 +11,7 @@ use crate::object::payload::{Payload, damaged, slot_of};
 use crate::object::proxy::sealed::Typed;
 use crate::object::queue::{Form, build};
 use crate::object::{self, Array, Frozen, Kind, Proxy, Schema, Shareable};
-use crate::region::layout::{CELL, ChannelHead, FILLED, PAGE, TYPE_NAME_BYTES};
+use crate::region::layout::{CELL, ChannelHead, FILLED, TYPE_NAME_BYTES};
 use crate::region::{ObjectId, Offset};
 use crate::session::slabs::Shape;
 use crate::session::{Hold, Session};
@@ -144,8 +144,8 @@ fn create_once(session: &Arc<Session>, channel: &dyn Channel, create: &Create, r
         })?;
         let Some((granted, hold)) = claimed else { continue };
         let place = Offset(granted.offset);
-        // That memory is warm the broker knows from those who had it before: the system knows better. Below a page it was reserved by the broker itself.
-        if granted.warm == 0 || create.len >= PAGE && !session.region().is_backed(place, create.len) {
+        // That memory is warm the broker knows from those who had it before: the system knows better. What is small was reserved by the broker itself.
+        if granted.warm == 0 || !slab::is_small(create.len) && !session.region().is_backed(place, create.len) {
             // On failure the hold is dropped, and with it the object.
             session.region().reserve(place, create.len)?;
         }

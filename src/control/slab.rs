@@ -39,8 +39,8 @@ pub(super) fn create(session: &Arc<Session>, channel: &dyn Channel, wanted: &Wan
     }
 }
 
-/// Whether a slab may have objects of this size: their memory is the broker's to reserve.
-fn is_small(len: u64) -> bool {
+/// Whether an object of this size takes less than a page: its memory is the broker's to reserve, and a slab may have it.
+pub(super) fn is_small(len: u64) -> bool {
     Extents::footprint(len).is_some_and(|footprint| footprint < PAGE)
 }
 

@@ -99,8 +99,9 @@ impl Extents {
 
     /// Hands out `len` bytes (rounded up) that start on `align`, a power of two.
     pub(crate) fn allocate(&mut self, len: u64, align: u64) -> Option<Extent> {
-        let big = len >= PAGE;
         let len = Self::footprint(len)?;
+        // By what it takes: whoever sees no more than a slot tells from that where its bytes can begin.
+        let big = len >= PAGE;
         let align = align.max(if big { PAGE } else { GRAIN });
         let (from, taken) = self.by_len.range((len, 0)..).find_map(|(piece, start)| {
             let piece = Extent { start: *start, len: *piece };
@@ -311,6 +312,19 @@ mod tests {
         let big = heap.allocate(PAGE + 1, 1).expect("room");
         assert_eq!((small.len, big.len, big.start % PAGE), (GRAIN, 2 * PAGE, 0));
         assert!(small.end() <= big.start);
+    }
+
+    #[test]
+    fn what_takes_whole_pages_has_them_for_itself_however_it_comes_to_them() {
+        let mut heap = Extents::new(1 << 20);
+        heap.allocate(GRAIN + 1, 1).expect("room");
+        for len in PAGE - GRAIN..=PAGE + GRAIN {
+            let extent = heap.allocate(len, 1).expect("room");
+            assert!(
+                extent.len < PAGE || [extent.len, extent.start].iter().all(|number| number.is_multiple_of(PAGE)),
+                "{len} bytes at {extent:?}"
+            );
+        }
     }
 
     #[test]

@@ -93,8 +93,7 @@ impl Hold {
         let (hold, words) = Self::announce(session, id)?;
         // Pairs with the fence of the one that removes it before it gives the pin back: the count is seen there, or its removal here.
         fence_after_change();
-        // The bump is more than R110 asks for.
-        let taken = session.counting().bump(&words, id) && stands();
+        let taken = stands() && session.counting().is_live(&words, id);
         Ok(hold.if_taken(taken))
     }
 

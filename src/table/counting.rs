@@ -174,6 +174,13 @@ impl<'t, C: Counts> Counting<'t, C> {
         }
     }
 
+    /// Second half of taking what stands somewhere with a pin, which keeps it as it is: whether it is live and of this generation, as it is unless somebody has written what is not his.
+    #[inline]
+    pub(crate) fn is_live(&self, words: &SlotWords<'_>, id: ObjectId) -> bool {
+        Refs(words.refs.load(Ordering::Acquire)).is_live()
+            && words.generation.load(Ordering::Relaxed) == id.generation().0
+    }
+
     /// Second half of taking: moves the epoch if the object is live and of this generation.
     #[inline]
     pub(crate) fn bump(&self, words: &SlotWords<'_>, id: ObjectId) -> bool {

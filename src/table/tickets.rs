@@ -233,10 +233,10 @@ pub(crate) fn redeem_last(
     claimed
 }
 
-/// While a ticket is live its pin keeps the object, unless somebody has written what is not his. The bump is more than R110 asks for.
+/// While a ticket is live its pin keeps the object, unless somebody has written what is not his.
 #[inline]
 fn is_pinned(region: &Region, me: SessionIndex, words: &SlotWords<'_>, id: ObjectId) -> Result<(), Refused> {
-    if Counting::new(region, me).bump(words, id) { Ok(()) } else { Err(Refused::Gone) }
+    if Counting::new(region, me).is_live(words, id) { Ok(()) } else { Err(Refused::Gone) }
 }
 
 /// Takes one use, if there are `least` left; tells how many there were. `None`: there are fewer, but some.

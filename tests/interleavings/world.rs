@@ -327,7 +327,7 @@ impl Session {
         fence_after_change();
         let stands = self.world.stored.load(Ordering::Acquire) == found;
         if stands {
-            assert!(Refs(words.refs.load(Ordering::Acquire)).is_live(), "a pinned object is dead");
+            assert!(counting.is_live(&words, id), "a pinned object is dead");
         } else {
             self.give_up(id.slot());
         }
@@ -341,7 +341,7 @@ impl Session {
         self.lane().store(id.slot().0 + 1, Ordering::Relaxed);
         let taken = self.world.claim(id);
         if taken {
-            assert!(Refs(words.refs.load(Ordering::Acquire)).is_live(), "a pinned object is dead");
+            assert!(counting.is_live(&words, id), "a pinned object is dead");
             counting.unpin(&words, id);
         }
         self.lane().store(0, Ordering::Release);

@@ -22,7 +22,7 @@ use crate::class::ClassTable;
 use crate::control::authkey::{Authkey, LONGEST};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::claim::Claim;
-use crate::sys::{place, process};
+use crate::sys::{place, process, socket};
 
 /// Names the role, of a child that is this program.
 const ROLE: &str = "SHAREHOLD_BROKER_ROLE";
@@ -91,13 +91,15 @@ impl BrokerChild {
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
-        self.lifeline.set_read_timeout(Some(PATIENCE)).map_err(|error| Error::os("wait for a broker", error))?;
+        let until = Instant::now() + PATIENCE;
         let mut line = Vec::new();
-        let mut byte = [0];
-        while line.len() < 8192 && self.lifeline.read(&mut byte).is_ok_and(|count| count == 1) && byte != *b"\n" {
-            line.push(byte[0]);
-        }
-        let line = String::from_utf8_lossy(&line).into_owned();
+        while line.len() < 8192
+            && !line.ends_with(b"\n")
+            && socket::wait_readable(&self.lifeline, Some(until)).unwrap_or(false)
+            && socket::receive_now(&self.lifeline, &mut line).is_ok_and(|count| count > 0)
+        {}
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim_end_matches('\n');
         match line.split_once(' ') {
             Some(("ready", _)) => Ok(()),
             Some((number, message)) => {
@@ -140,7 +142,7 @@ impl BrokerChild {
         let _ = self.lifeline.shutdown(Shutdown::Both);
         let until = Instant::now() + PATIENCE;
         match process::pidfd(self.child.id()) {
-            Ok(pidfd) => drop(crate::sys::socket::wait_readable(&pidfd, Some(until))),
+            Ok(pidfd) => drop(socket::wait_readable(&pidfd, Some(until))),
             // There may be no pidfds: valgrind 3.19 does not let the call pass.
             Err(_) => {
                 while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {

@@ -375,7 +375,7 @@ fn only_bytes_that_nobody_can_change_are_taken_for_frozen() {
         let mut stream = stage.connect();
         match file {
             Some(file) => {
-                let sent = socket::send_some_with(&stream, &bytes, file.as_fd()).expect("sent");
+                let sent = socket::send_now_with(&stream, &bytes, file.as_fd()).expect("sent");
                 ask(&mut stream, &bytes[sent..])
             }
             None => ask(&mut stream, &bytes),
@@ -402,7 +402,7 @@ fn only_bytes_that_nobody_can_change_are_taken_for_frozen() {
         let body = [bytemuck::bytes_of(&join), &object.to_le_bytes()].concat();
         let bytes = message::request(Request::Bring, 1, &body);
         let mut stream = stage.connect();
-        let sent = file.map_or(0, |file| socket::send_some_with(&stream, &bytes, file.as_fd()).expect("sent"));
+        let sent = file.map_or(0, |file| socket::send_now_with(&stream, &bytes, file.as_fd()).expect("sent"));
         ask(&mut stream, &bytes[sent..])
     };
     for file in [open(), frozen()] {
@@ -582,7 +582,8 @@ impl Stage {
         let mut stream = self.joined(join);
         stream.write_all(&message::request(Request::Ring, 1, &[])).expect("sent");
         let mut reply = [0; HEAD];
-        let (_, fd) = socket::receive_some_with(&stream, &mut reply).expect("answered");
+        socket::wait_readable(&stream, None).expect("answered");
+        let (_, fd) = socket::receive_now_with(&stream, &mut reply).expect("answered");
         let ring = CallerEnd::received(fd.expect("a ring")).expect("sealed");
         assert_eq!(ask(&mut stream, &self.doubling(2)), Said::Reply);
         (stream, ring)

@@ -206,7 +206,7 @@ impl Connection {
 
     /// Sends a message with a descriptor. It is the first of a connection and short, so the socket takes it whole or not at all.
     pub(super) fn send_with(&mut self, bytes: &[u8], fd: impl AsFd) -> io::Result<()> {
-        let sent = socket::send_some_with(&self.stream, bytes, fd.as_fd())?;
+        let sent = socket::send_now_with(&self.stream, bytes, fd.as_fd())?;
         self.unsent.extend(&bytes[sent..]);
         Ok(())
     }

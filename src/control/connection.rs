@@ -28,8 +28,6 @@ pub(crate) struct Connection {
     _mark: ClosedInChild,
     stream: Arc<UnixStream>,
     next_request: u64,
-    /// What the socket's receive timeout is set to.
-    timeout: Option<Duration>,
     /// The request that is being sent, and the reply that is being received: used again and again.
     sent: Vec<u8>,
     received: Vec<u8>,
@@ -74,7 +72,6 @@ impl Connection {
             _mark: mark,
             stream: Arc::new(stream),
             next_request: 1,
-            timeout: None,
             sent: Vec::new(),
             received: Vec::new(),
             calls: 0,
@@ -140,32 +137,19 @@ impl Connection {
         body: &[&[u8]],
         patience: Option<Duration>,
     ) -> Result<(&[u8], Option<OwnedFd>)> {
-        let request = self.put(kind, body, patience)?;
-        self.receive(kind, request)
+        let wait = Wait::at_most(patience)?;
+        let request = self.put(kind, body, &wait)?;
+        self.receive(kind, request, &wait)
     }
 
-    /// Sends a request, and does not wait for the reply. Returns its number.
+    /// Sends a request, and does not wait: neither for room nor for the reply. Returns its number.
     pub(crate) fn send(&mut self, kind: Request, body: &[&[u8]]) -> Result<u64> {
-        self.put(kind, body, self.timeout)
-    }
-
-    /// Puts a request into the socket. Returns its number.
-    fn put(&mut self, kind: Request, body: &[&[u8]], patience: Option<Duration>) -> Result<u64> {
-        let request = self.write(kind, body, patience)?;
-        if let Err(error) = socket::send_all(&self.stream, &self.sent) {
-            return Err(self.last_words().unwrap_or_else(|| broken(error)));
-        }
-        if let Some(ring) = &mut self.ring {
-            // Whoever attends there is told to look here.
-            ring.point_to_socket();
-        }
-        Ok(request)
+        self.put(kind, body, &Wait::not())
     }
 
     /// Waits for the reply to what was sent.
     pub(crate) fn reply(&mut self, kind: Request, request: u64, patience: Option<Duration>) -> Result<&[u8]> {
-        self.wait_at_most(patience)?;
-        self.receive(kind, request).map(|(body, _)| body)
+        self.receive(kind, request, &Wait::at_most(patience)?).map(|(body, _)| body)
     }
 
     /// As [`Connection::call`], and asks from time to time whether the answer is still wanted.
@@ -176,23 +160,12 @@ impl Connection {
         body: &[&[u8]],
         patience: Option<Duration>,
     ) -> Result<&[u8]> {
-        if !limits.ask() {
-            return self.call(kind, body, patience);
-        }
-        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
-        let request = self.put(kind, body, Some(slice(until)))?;
-        let (head, announced) = loop {
-            match self.receive_head(&mut None) {
-                Err(error) if error.kind() == ErrorKind::Timeout && !slice(until).is_zero() => {
-                    if limits.is_given_up() {
-                        return Err(scope::cancelled());
-                    }
-                    self.wait_at_most(Some(slice(until)))?;
-                }
-                received => break received?,
-            }
-        };
-        self.body_of(head, announced, kind, request)
+        self.call_waiting(kind, body, &Wait::under(limits, patience)?)
+    }
+
+    fn call_waiting(&mut self, kind: Request, body: &[&[u8]], wait: &Wait<'_>) -> Result<&[u8]> {
+        let request = self.put(kind, body, wait)?;
+        self.receive(kind, request, wait).map(|(body, _)| body)
     }
 
     /// As [`Connection::call_under`], by the call ring if there is one. Another thread can't interrupt the wait there.
@@ -203,14 +176,12 @@ impl Connection {
         body: &[&[u8]],
         patience: Option<Duration>,
     ) -> Result<&[u8]> {
-        self.want_ring(patience)?;
-        if patience == Some(Duration::ZERO) {
-            return Err(late());
-        }
+        let wait = Wait::under(limits, patience)?;
+        self.want_ring(&wait)?;
         if !self.ring.as_mut().is_some_and(|ring| ring.post(kind, body)) {
-            return self.call_under(limits, kind, body, patience);
+            return self.call_waiting(kind, body, &wait);
         }
-        match self.hear(limits, patience)? {
+        match self.hear(&wait)? {
             Announced::Reply(to) if to == kind => Ok(&self.received),
             Announced::Failure => Err(message::failed(&self.received)),
             _ => Err(message::protocol(OF_ANOTHER_KIND)),
@@ -218,16 +189,16 @@ impl Connection {
     }
 
     /// Waits for an answer in the call ring.
-    fn hear(&mut self, limits: &Limits, patience: Option<Duration>) -> Result<Announced> {
+    fn hear(&mut self, wait: &Wait<'_>) -> Result<Announced> {
         let Some(ring) = &self.ring else { return Err(gone()) };
-        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
         loop {
-            match ring.hear(slice(until), &mut self.received)? {
+            match ring.hear(wait.slice(), &mut self.received)? {
                 Heard::Answer(announced) => return Ok(announced),
-                Heard::Nothing if until.is_some_and(|until| until <= Instant::now()) => return Err(late()),
-                Heard::Nothing if limits.is_given_up() => return Err(scope::cancelled()),
-                Heard::Nothing if !socket::is_hung_up(&self.stream) => {}
-                Heard::Closed | Heard::Nothing => break,
+                Heard::Nothing => wait.check()?,
+                Heard::Closed => break,
+            }
+            if socket::is_hung_up(&self.stream) {
+                break;
             }
         }
         self.received.clear();
@@ -235,7 +206,7 @@ impl Connection {
     }
 
     /// Asks for a ring once, after a few calls. A broker that gives none is no error.
-    fn want_ring(&mut self, patience: Option<Duration>) -> Result<()> {
+    fn want_ring(&mut self, wait: &Wait<'_>) -> Result<()> {
         if self.calls > FEW {
             return Ok(());
         }
@@ -243,7 +214,8 @@ impl Connection {
         if self.calls <= FEW || !ring::is_wanted() {
             return Ok(());
         }
-        let given = match self.call_with(Request::Ring, &[], patience) {
+        let request = self.put(Request::Ring, &[], wait)?;
+        let given = match self.receive(Request::Ring, request, wait) {
             Ok((_, given)) => given,
             Err(error) if matches!(error.kind(), ErrorKind::Refused) => None,
             Err(error) => return Err(error),
@@ -262,52 +234,77 @@ impl Connection {
         descriptor: BorrowedFd<'_>,
         patience: Option<Duration>,
     ) -> Result<&[u8]> {
-        let request = self.write(kind, body, patience)?;
-        let sent = socket::send_some_with(&self.stream, &self.sent, descriptor)
-            .and_then(|sent| socket::send_all(&self.stream, &self.sent[sent..]));
-        if let Err(error) = sent {
-            return Err(self.last_words().unwrap_or_else(|| broken(error)));
-        }
-        self.receive(kind, request).map(|(body, _)| body)
+        let wait = Wait::at_most(patience)?;
+        let request = self.write(kind, body);
+        self.flush(&wait, Some(descriptor))?;
+        self.receive(kind, request, &wait).map(|(body, _)| body)
     }
 
-    /// Writes a request into the buffer, and empties the other one. Returns its number.
-    fn write(&mut self, kind: Request, body: &[&[u8]], patience: Option<Duration>) -> Result<u64> {
-        let request = self.next_request;
-        self.next_request += 1;
-        self.wait_at_most(patience)?;
-        self.received.clear();
-        message::write_request(&mut self.sent, kind, request, body);
+    /// Puts a request into the socket. Returns its number.
+    fn put(&mut self, kind: Request, body: &[&[u8]], wait: &Wait<'_>) -> Result<u64> {
+        let request = self.write(kind, body);
+        self.flush(wait, None)?;
+        if let Some(ring) = &mut self.ring {
+            // Whoever attends there is told to look here.
+            ring.point_to_socket();
+        }
         Ok(request)
     }
 
-    /// Waits for the reply to a request.
-    fn receive(&mut self, kind: Request, request: u64) -> Result<(&[u8], Option<OwnedFd>)> {
-        // Only the replies to these bring a descriptor.
-        let mut fd = matches!(kind, Request::Attach | Request::Fetch | Request::Ring).then_some(None);
-        let (head, announced) = self.receive_head(&mut fd)?;
-        self.body_of(head, announced, kind, request).map(|body| (body, fd.flatten()))
+    /// Writes a request into the buffer, and empties the other one. Returns its number.
+    fn write(&mut self, kind: Request, body: &[&[u8]]) -> u64 {
+        let request = self.next_request;
+        self.next_request += 1;
+        self.received.clear();
+        message::write_request(&mut self.sent, kind, request, body);
+        request
     }
 
-    /// Waits until a whole reply is there, and for a descriptor if there is a place for one. After a timeout it may be asked again.
-    fn receive_head(&mut self, fd: &mut Option<Option<OwnedFd>>) -> Result<(Head, Announced)> {
-        loop {
-            if let Some(whole) = whole(&self.received)? {
-                return Ok(whole);
-            }
-            let received = if let Some(fd) = fd {
-                let mut chunk = [0; 1024];
-                let (received, came) = socket::receive_some_with(&self.stream, &mut chunk).map_err(broken)?;
-                *fd = came.or(fd.take());
-                self.received.extend_from_slice(&chunk[..received]);
-                received
-            } else {
-                socket::receive_some(&self.stream, &mut self.received).map_err(broken)?
+    /// Sends what was written, and a descriptor with its first byte. A broker that is stopped, or busy, makes no room.
+    fn flush(&mut self, wait: &Wait<'_>, mut descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
+        let mut rest = &self.sent[..];
+        while !rest.is_empty() {
+            let sent = match descriptor {
+                Some(descriptor) => socket::send_now_with(&self.stream, rest, descriptor),
+                None => socket::send_now(&self.stream, rest),
             };
-            if received == 0 {
-                return Err(gone());
+            match sent {
+                Ok(sent) => (rest, descriptor) = (&rest[sent..], None),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    wait.until(|until| socket::wait_writable(&self.stream, until))?;
+                }
+                Err(error) => return Err(self.last_words().unwrap_or_else(|| broken(error))),
             }
         }
+        Ok(())
+    }
+
+    /// Waits for the reply to a request, and for the descriptor that comes with it.
+    fn receive(&mut self, kind: Request, request: u64, wait: &Wait<'_>) -> Result<(&[u8], Option<OwnedFd>)> {
+        // Only the replies to these bring a descriptor.
+        let mut fd = matches!(kind, Request::Attach | Request::Fetch | Request::Ring).then_some(None);
+        let (head, announced) = loop {
+            if let Some(whole) = whole(&self.received)? {
+                break whole;
+            }
+            wait.until(|until| socket::wait_readable(&self.stream, until))?;
+            let received = if let Some(fd) = &mut fd {
+                let mut chunk = [0; 1024];
+                socket::receive_now_with(&self.stream, &mut chunk).map(|(received, came)| {
+                    *fd = came.or(fd.take());
+                    self.received.extend_from_slice(&chunk[..received]);
+                    received
+                })
+            } else {
+                socket::receive_now(&self.stream, &mut self.received)
+            };
+            match received {
+                Ok(0) => return Err(gone()),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(broken(error)),
+                _ => {}
+            }
+        };
+        self.body_of(head, announced, kind, request).map(|body| (body, fd.flatten()))
     }
 
     /// The body of what was received, if it is the reply to this request.
@@ -331,17 +328,6 @@ impl Connection {
     }
 
     /// Sets how long a receive may take. A system call only if it is another time than before.
-    fn wait_at_most(&mut self, patience: Option<Duration>) -> Result<()> {
-        if patience == Some(Duration::ZERO) {
-            return Err(late());
-        }
-        if patience != self.timeout {
-            self.stream.set_read_timeout(patience).map_err(broken)?;
-            self.timeout = patience;
-        }
-        Ok(())
-    }
-
     /// The socket, for those who may have to end a call from another thread.
     pub(crate) fn stream(&self) -> &Arc<UnixStream> {
         &self.stream
@@ -361,9 +347,52 @@ impl Connection {
     }
 }
 
-/// How long one waits who has to be done by then, until he looks up.
-fn slice(until: Option<Instant>) -> Duration {
-    until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()).min(LOOK))
+/// How long one waits for the broker, and who is asked meanwhile whether to wait on.
+struct Wait<'a> {
+    until: Option<Instant>,
+    limits: Option<&'a Limits>,
+}
+
+impl<'a> Wait<'a> {
+    /// Without any time nothing is begun.
+    fn at_most(patience: Option<Duration>) -> Result<Self> {
+        if patience == Some(Duration::ZERO) {
+            return Err(late());
+        }
+        Ok(Self { until: patience.and_then(|patience| Instant::now().checked_add(patience)), limits: None })
+    }
+
+    fn under(limits: &'a Limits, patience: Option<Duration>) -> Result<Self> {
+        Ok(Self { limits: limits.ask().then_some(limits), ..Self::at_most(patience)? })
+    }
+
+    fn not() -> Self {
+        Self { until: Some(Instant::now()), limits: None }
+    }
+
+    /// Waits until it is ready, which `is_ready` waits for until some time. By the clock: a signal that interrupts it does not make it longer.
+    fn until(&self, is_ready: impl Fn(Option<Instant>) -> io::Result<bool>) -> Result<()> {
+        loop {
+            let look = self.limits.map(|_| Instant::now() + LOOK);
+            if is_ready(self.until.into_iter().chain(look).min()).map_err(broken)? {
+                return Ok(());
+            }
+            self.check()?;
+        }
+    }
+
+    /// How long one waits until it looks up.
+    fn slice(&self) -> Duration {
+        self.until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()).min(LOOK))
+    }
+
+    /// Whether to wait on.
+    fn check(&self) -> Result<()> {
+        if self.until.is_some_and(|until| until <= Instant::now()) {
+            return Err(late());
+        }
+        if self.limits.is_some_and(Limits::is_given_up) { Err(scope::cancelled()) } else { Ok(()) }
+    }
 }
 
 /// The head, once it and its body are there.
@@ -398,6 +427,8 @@ fn gone() -> Error {
 mod tests {
     use super::*;
     use crate::control::authkey::Authkey;
+    use crate::object::CallScope;
+    use crate::sys::signals::ends_while_signals_come;
 
     /// What a client with a key says to something that answers each of its messages with these bodies.
     fn prove_to(login: &Login, answers: &[&[u8]]) -> Result<()> {
@@ -437,5 +468,58 @@ mod tests {
         for answers in [&[&[7_u8; 31][..]][..], &[&[7; 33]], &[&[7; 32], &[8; 31]], &[&[7; 32], &[]]] {
             assert_eq!(kind(answers), ErrorKind::Protocol);
         }
+    }
+    /// Until when a test that shows a mistake goes on.
+    const LONG: Duration = Duration::from_secs(10);
+    const SHORT: Duration = Duration::from_millis(30);
+
+    #[test]
+    fn signals_do_not_make_a_call_wait_longer() {
+        let (stream, theirs) = UnixStream::pair().expect("a pair");
+        let mut connection = Connection::over(stream);
+        assert!(ends_while_signals_come(LONG, || {
+            let error = connection.call(Request::Attach, &[], Some(SHORT)).expect_err("no answer");
+            assert_eq!(error.kind(), ErrorKind::Timeout);
+        }));
+        drop(theirs);
+    }
+
+    #[test]
+    fn signals_do_not_keep_a_call_from_being_given_up() {
+        let (stream, theirs) = UnixStream::pair().expect("a pair");
+        let mut connection = Connection::over(stream);
+        let given_up = || connection.call_under(&scope::current(), Request::Attach, &[], None).map(|_| ());
+        let limits = CallScope::new().give_up_if(|| true);
+        assert!(ends_while_signals_come(LONG, || {
+            assert_eq!(limits.run(given_up).expect_err("given up").kind(), ErrorKind::Cancelled);
+        }));
+        drop(theirs);
+    }
+
+    #[test]
+    fn a_broker_that_reads_nothing_holds_nobody() {
+        let large = vec![0; 1 << 22];
+        let (stream, theirs) = UnixStream::pair().expect("a pair");
+        let mut connection = Connection::over(stream);
+        let (said, heard) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let error = connection.call(Request::Call, &[&large], Some(SHORT)).expect_err("no room");
+                said.send(error.kind()).expect("heard");
+                let given_up = || connection.call_under(&scope::current(), Request::Call, &[&large], None).map(|_| ());
+                let error = CallScope::new().give_up_if(|| true).run(given_up).expect_err("no room");
+                said.send(error.kind()).expect("heard");
+                let error = connection.send(Request::Slab, &[&large]).expect_err("no room");
+                said.send(error.kind()).expect("heard");
+            });
+            for kind in [ErrorKind::Timeout, ErrorKind::Cancelled, ErrorKind::Timeout] {
+                let kinds = heard.recv_timeout(LONG).unwrap_or_else(|_| {
+                    // Or the thread is waited for in vain.
+                    theirs.shutdown(std::net::Shutdown::Both).expect("shut");
+                    panic!("the call waits on")
+                });
+                assert_eq!(kinds, kind);
+            }
+        });
     }
 }

@@ -29,3 +29,33 @@ pub(crate) fn termination() -> Result<OwnedFd> {
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
+
+/// Interrupts whatever system call the calling thread waits in, again and again for so long, while it does some work. Whether the work has ended before.
+#[cfg(test)]
+pub(crate) fn ends_while_signals_come(long: std::time::Duration, work: impl FnOnce()) -> bool {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::time::{Duration, Instant};
+
+    extern "C" fn nothing(_: libc::c_int) {}
+    let (has_ended, in_vain) = (AtomicBool::new(false), AtomicBool::new(false));
+    // SAFETY: all zeroes are an action: the default one, without flags, so calls are not restarted.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+    // SAFETY: the handler does nothing, and nobody else has a use for this signal.
+    assert_eq!(unsafe { libc::sigaction(libc::SIGURG, &raw const action, std::ptr::null_mut()) }, 0);
+    // SAFETY: it has no conditions.
+    let worker = unsafe { libc::pthread_self() };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let until = Instant::now() + long;
+            while !has_ended.load(Relaxed) && !in_vain.fetch_or(Instant::now() > until, Relaxed) {
+                // SAFETY: the thread does not end before this one has.
+                unsafe { libc::pthread_kill(worker, libc::SIGURG) };
+                std::thread::sleep(Duration::from_millis(3));
+            }
+        });
+        work();
+        has_ended.store(true, Relaxed);
+    });
+    !in_vain.into_inner()
+}

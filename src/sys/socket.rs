@@ -41,38 +41,27 @@ pub(crate) fn listen(path: &Path, for_others: bool) -> Result<UnixListener> {
 /// Sends all bytes, and waits for room where it must. Never raises SIGPIPE.
 pub(crate) fn send_all(socket: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        let sent = send_with(socket, bytes, SendFlags::NOSIGNAL)?;
-        bytes = &bytes[sent..];
+        match send(socket, bytes, SendFlags::NOSIGNAL) {
+            Err(rustix::io::Errno::INTR) => {}
+            sent => bytes = &bytes[sent?..],
+        }
     }
     Ok(())
 }
 
 /// Sends what the socket takes, and never waits.
 pub(crate) fn send_now(socket: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
-    send_with(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+    Ok(send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?)
 }
 
-fn send_with(socket: &UnixStream, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
-    loop {
-        match send(socket, bytes, flags) {
-            Err(rustix::io::Errno::INTR) => {}
-            other => return other.map_err(io::Error::from),
-        }
-    }
-}
-
-/// Sends what the socket takes, together with a descriptor, which goes with the first byte.
-pub(crate) fn send_some_with(socket: &UnixStream, bytes: &[u8], fd: BorrowedFd<'_>) -> io::Result<usize> {
+/// As [`send_now`], together with a descriptor, which goes with the first byte.
+pub(crate) fn send_now_with(socket: &UnixStream, bytes: &[u8], fd: BorrowedFd<'_>) -> io::Result<usize> {
     let fds = [fd];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&fds));
-    loop {
-        match sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
-            Err(rustix::io::Errno::INTR) => {}
-            other => return other.map_err(io::Error::from),
-        }
-    }
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    Ok(sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags)?)
 }
 
 /// Receives what is there, and adds it to `buffer`, which is made larger; 0 is the end. Descriptors that come along are closed.
@@ -96,25 +85,12 @@ fn receive(socket: &UnixStream, buffer: &mut Vec<u8>, flags: RecvFlags) -> io::R
     }
 }
 
-/// Receives into `buffer`, and a descriptor if one comes along.
-pub(crate) fn receive_some_with(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
-    receive_with(socket, buffer, RecvFlags::CMSG_CLOEXEC)
-}
-
-/// As [`receive_some_with`], but never waits.
+/// Receives what is there into `buffer`, without waiting, and a descriptor if one comes along.
 pub(crate) fn receive_now_with(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
-    receive_with(socket, buffer, RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT)
-}
-
-fn receive_with(socket: &UnixStream, buffer: &mut [u8], flags: RecvFlags) -> io::Result<(usize, Option<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = loop {
-        match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags) {
-            Err(rustix::io::Errno::INTR) => {}
-            other => break other.map_err(io::Error::from)?,
-        }
-    };
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let received = recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags)?;
     if received.flags.contains(ReturnFlags::CTRUNC) {
         // There is room for as many as are ever sent: the kernel had no number for it.
         return Err(rustix::io::Errno::MFILE.into());
@@ -136,17 +112,8 @@ pub(crate) fn ask_for_senders(socket: &UnixStream) -> Result<()> {
 pub(crate) fn receive_now_from(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Option<u32>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = loop {
-        match recvmsg(
-            socket,
-            &mut [IoSliceMut::new(buffer)],
-            &mut control,
-            RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC,
-        ) {
-            Err(rustix::io::Errno::INTR) => {}
-            other => break other.map_err(io::Error::from)?,
-        }
-    };
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let received = recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags)?;
     let sender = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmCredentials(sender) => Some(sender.pid.as_raw_nonzero().get().unsigned_abs()),
         _ => None,
@@ -169,7 +136,16 @@ pub(crate) fn wait_hung_up(socket: impl AsFd) {
 
 /// Waits until the socket can be read, or the deadline is over (then false).
 pub(crate) fn wait_readable(socket: impl AsFd, deadline: Option<Instant>) -> io::Result<bool> {
-    let mut polled = [PollFd::new(&socket, PollFlags::IN)];
+    wait_for(socket, PollFlags::IN, deadline)
+}
+
+/// Waits until the socket takes more, or the deadline is over (then false).
+pub(crate) fn wait_writable(socket: impl AsFd, deadline: Option<Instant>) -> io::Result<bool> {
+    wait_for(socket, PollFlags::OUT, deadline)
+}
+
+fn wait_for(socket: impl AsFd, what: PollFlags, deadline: Option<Instant>) -> io::Result<bool> {
+    let mut polled = [PollFd::new(&socket, what)];
     loop {
         let timeout = deadline.map(|deadline| to_timespec(deadline.saturating_duration_since(Instant::now())));
         match poll(&mut polled, timeout.as_ref()) {

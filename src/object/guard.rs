@@ -194,7 +194,7 @@ impl<'h> ObjectLock<'h> {
     fn has_readers(&self, look_closely: bool) -> bool {
         let region = self.hold.session().region();
         let hint = self.slot.holders.load(Ordering::Acquire);
-        SessionIndex::hinted(hint, region.session_count()).any(|session| {
+        SessionIndex::any_hinted(hint, region.session_count(), |session| {
             // Most rows that a hint means are free. Whoever takes one later sees the lock.
             let attached = Counts::session_state(region, session)
                 .is_some_and(|state| SessionState::of_word(state.load(Ordering::Acquire)) != SessionState::Free);

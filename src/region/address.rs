@@ -25,15 +25,20 @@ impl SessionIndex {
     /// The broker is a session like any other, and the first.
     pub(crate) const BROKER: SessionIndex = SessionIndex(0);
 
-    /// Those that a slot's hint may mean: each bit stands for every 64th session.
-    pub(crate) fn hinted(hint: u64, sessions: u16) -> impl Iterator<Item = SessionIndex> {
-        let mut left = hint;
-        let bits = std::iter::from_fn(move || {
-            let bit = (left != 0).then(|| left.trailing_zeros() as u16)?;
-            left &= left - 1;
-            Some(bit)
-        });
-        bits.flat_map(move |bit| (bit..sessions).step_by(64).map(SessionIndex))
+    /// Whether this is so of one of those that a slot's hint may mean: each bit stands for every 64th session.
+    #[inline]
+    pub(crate) fn any_hinted(mut hint: u64, sessions: u16, is_so: impl Fn(SessionIndex) -> bool) -> bool {
+        while hint != 0 {
+            let mut session = hint.trailing_zeros();
+            hint &= hint - 1;
+            while session < u32::from(sessions) {
+                if is_so(SessionIndex(session as u16)) {
+                    return true;
+                }
+                session += 64;
+            }
+        }
+        false
     }
 }
 

@@ -12,5 +12,6 @@ pub(crate) mod region;
 
 pub use address::ObjectId;
 pub(crate) use address::{Generation, Offset, SessionIndex, SlotIndex};
+pub(crate) use presence::Presence;
 pub use region::Backing;
 pub(crate) use region::{Region, Rights};

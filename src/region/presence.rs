@@ -39,6 +39,11 @@ impl Presence {
         self.words(offset, len).for_each(|(word, mask)| _ = word.fetch_and(!mask, Ordering::Relaxed));
     }
 
+    /// Forgets all of them.
+    pub(crate) fn clear(&self) {
+        self.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+
     /// The words with the pages that a range touches, each with their bits.
     fn words(&self, offset: u64, len: u64) -> impl Iterator<Item = (&AtomicU64, u64)> {
         let (first, end) = (offset / PAGE, offset.saturating_add(len).div_ceil(PAGE));

@@ -264,13 +264,23 @@ impl Region {
         Some(unsafe { &*pointer.cast::<T>() })
     }
 
-    /// As [`Region::at`], for what lies in a part that is reserved as it grows: asks for its page first. Nothing if the system has no memory for it.
+    /// The same of an entry of a table, of which the map says where it lies: `create` and `open` have seen that all of it is in the mapping.
+    ///
+    /// # Safety
+    /// It is an entry that the map has room for.
     #[inline]
-    fn grown<T: Shared>(&self, offset: u64) -> Option<&T> {
-        if !self.presence.has(offset) {
-            self.ask_for_page(offset)?;
-        }
-        self.at(offset)
+    unsafe fn entry_at<T: Shared>(&self, offset: u64) -> &T {
+        debug_assert!(self.at::<T>(offset).is_some(), "an entry of a table is in the mapping");
+        // SAFETY: in bounds, and aligned, since tables start on a page and `T` is as long as its entries are apart.
+        let pointer = unsafe { self.memory.base().as_ptr().add(offset as usize) };
+        // SAFETY: as in `at`.
+        unsafe { &*pointer.cast::<T>() }
+    }
+
+    /// Asks for the page of what lies in a part that is reserved as it grows. Nothing if the system has no memory for it.
+    #[inline]
+    fn have_page(&self, offset: u64) -> Option<()> {
+        if self.presence.has(offset) { Some(()) } else { self.ask_for_page(offset) }
     }
 
     #[cold]
@@ -287,30 +297,31 @@ impl Region {
 
     #[inline]
     pub(crate) fn header(&self) -> &Header {
-        // A page is there: `create` and `open` see to it.
-        self.at(0).unwrap_or_else(|| unreachable!("a region has at least one page"))
+        // SAFETY: the first page has it, and is there: `create` and `open` see to it before anything else.
+        unsafe { self.entry_at(0) }
     }
 
     #[inline]
     pub(crate) fn slot(&self, index: SlotIndex) -> Option<&Slot> {
         let place = self.map.slots + u64::from(index.0) * size_of::<Slot>() as u64;
         // Relaxed: as a bit of the presence.
-        if index.0 < self.slots_there.load(Ordering::Relaxed) {
-            return self.at(place);
+        if index.0 >= self.slots_there.load(Ordering::Relaxed) {
+            self.have_slot(index, place)?;
         }
-        self.slot_further(index, place)
+        // SAFETY: below the number of slots, as `slots_there` is.
+        Some(unsafe { self.entry_at(place) })
     }
 
-    /// A slot that may be on a page that this process has yet to ask for.
-    fn slot_further(&self, index: SlotIndex, place: u64) -> Option<&Slot> {
+    /// Asks for the page of a slot, if there is one of this number.
+    fn have_slot(&self, index: SlotIndex, place: u64) -> Option<()> {
         const A_PAGE: u32 = PAGE as u32 / size_of::<Slot>() as u32;
-        let slot = (index.0 < self.map.capacities.objects).then(|| self.grown(place))??;
+        (index.0 < self.map.capacities.objects).then(|| self.have_page(place))??;
         let (first, there) = (index.0 - index.0 % A_PAGE, self.slots_there.load(Ordering::Relaxed));
         if first == there {
             let next = (first + A_PAGE).min(self.map.capacities.objects);
             let _ = self.slots_there.compare_exchange(there, next, Ordering::Relaxed, Ordering::Relaxed);
         }
-        Some(slot)
+        Some(())
     }
 
     #[inline]
@@ -335,7 +346,9 @@ impl Region {
     #[inline]
     pub(crate) fn ticket(&self, index: u32) -> Option<&TicketEntry> {
         let place = self.map.tickets + u64::from(index) * size_of::<TicketEntry>() as u64;
-        (index < self.map.capacities.tickets).then(|| self.grown(place))?
+        (index < self.map.capacities.tickets).then(|| self.have_page(place))??;
+        // SAFETY: below the number of tickets.
+        Some(unsafe { self.entry_at(place) })
     }
 
     #[inline]
@@ -350,7 +363,8 @@ impl Region {
 
     #[inline]
     fn entry<T: Shared>(&self, table: u64, index: u32, count: u32) -> Option<&T> {
-        (index < count).then(|| self.at(table + u64::from(index) * size_of::<T>() as u64))?
+        // SAFETY: below the number of entries, of one of the tables that are reserved as a whole.
+        (index < count).then(|| unsafe { self.entry_at(table + u64::from(index) * size_of::<T>() as u64) })
     }
 
     /// The ledger cell of a session and a slot. Its page may not be reserved: see [`Region::cell_is_reserved`].
@@ -359,7 +373,10 @@ impl Region {
         if slot.0 >= self.map.capacities.objects {
             return None;
         }
-        self.grown::<Word>(self.row(session)? + self.map.row_map + u64::from(slot.0) * CELL).map(|word| &word.0)
+        let place = self.row(session)? + self.map.row_map + u64::from(slot.0) * CELL;
+        self.have_page(place)?;
+        // SAFETY: of a row that there is, and below the number of slots.
+        Some(unsafe { &self.entry_at::<Word>(place).0 })
     }
 
     /// Where the cells of a row begin, for those who have asked for the cell before, and its page.
@@ -431,7 +448,10 @@ impl Region {
         if word >= self.row_map_words() {
             return None;
         }
-        self.grown::<Word>(self.row(session)? + word * 8).map(|word| &word.0)
+        let place = self.row(session)? + word * 8;
+        self.have_page(place)?;
+        // SAFETY: of a row that there is, and in its page map, which has a bit for each page of cells.
+        Some(unsafe { &self.entry_at::<Word>(place).0 })
     }
 
     /// Start of a session's row.

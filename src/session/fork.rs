@@ -120,7 +120,7 @@ impl Session {
             return false;
         }
         self.pid.store(pid, Ordering::Relaxed);
-        self.place(child, generation, cells);
+        self.become_another(child, generation, cells);
         self.is_new.store(true, Ordering::Relaxed);
         self.token.renew();
         true

@@ -244,10 +244,8 @@ impl Hold {
 
     #[inline]
     pub(crate) fn cell(&self) -> &AtomicU64 {
-        let cells = self.session().cells();
-        // SAFETY: `announce` or `ask` has got the cell of this slot, so the cells reach so far; the row of a forked child has the same pages.
-        let cell = unsafe { cells.add(self.id.slot().0 as usize) };
-        // SAFETY: the cell is in the region that the session keeps mapped, or the session's own.
+        let cell = self.session().row.place(self.id.slot());
+        // SAFETY: `announce` or `ask` has got the cell of this slot, which is in the region that the session keeps mapped, or the session's own; the row of a forked child has the same pages.
         unsafe { &*cell }
     }
 

@@ -4,6 +4,7 @@ mod files;
 pub(crate) mod fork;
 pub(crate) mod hold;
 pub(crate) mod reads;
+mod row;
 #[expect(clippy::module_inception, reason = "the file is named after its noun")]
 pub(crate) mod session;
 pub(crate) mod slabs;

@@ -2,10 +2,11 @@
 
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64 as PrivateU64};
+use std::sync::atomic::{AtomicBool, AtomicU64 as PrivateU64};
 use std::sync::{Arc, OnceLock};
 
 use super::files::Files;
+use super::row::Row;
 use super::slabs::Slabs;
 use super::takings::Takings;
 use super::tokens::Tokens;
@@ -16,7 +17,6 @@ use crate::sync::Owner;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sys::fork::{ForkToken, PerProcess};
 use crate::sys::frozen::Frozen;
-use crate::sys::memory;
 use crate::table::counting::SessionState;
 use crate::table::tickets::TicketPlace;
 use crate::table::words::Words;
@@ -84,8 +84,7 @@ pub(crate) struct Session {
     pub(super) pid: AtomicU32,
     /// Generation (high half) and index.
     number: PrivateU64,
-    /// The own cell of slot 0.
-    cells: AtomicPtr<AtomicU64>,
+    pub(super) row: Row,
     pub(super) token: ForkToken,
     /// One bit a lane: taken by a thread. Private to the process.
     pub(super) lanes_taken: PrivateU64,
@@ -131,6 +130,7 @@ impl Session {
         } else {
             Slabs::new(0, 0)
         };
+        let row = Row::new(cells, region.capacities().objects);
         let session = Self {
             tokens: Tokens::new(region.capacities().objects),
             slabs: PerProcess::new(slabs),
@@ -138,8 +138,8 @@ impl Session {
             region,
             broker_name,
             pid: AtomicU32::new(std::process::id()),
-            number: PrivateU64::new(0),
-            cells: AtomicPtr::new(cells.as_ptr()),
+            number: PrivateU64::new(number(index, generation)),
+            row,
             token: ForkToken::of_this_process()?,
             lanes_taken: PrivateU64::new(0),
             files: Arc::default(),
@@ -149,21 +149,13 @@ impl Session {
             ticket_hint: AtomicU32::new(stripe),
             link: OnceLock::new(),
         };
-        session.place(index, generation, cells);
         Ok(Arc::new(session))
     }
 
-    /// Says which row is this process's.
-    pub(super) fn place(&self, index: SessionIndex, generation: Generation, cells: NonNull<AtomicU64>) {
-        // Relaxed: nobody else has the session yet, or it is a forked child's, which has one thread.
+    /// Has another number and row from now on, in a forked child, which has one thread.
+    pub(super) fn become_another(&self, index: SessionIndex, generation: Generation, cells: NonNull<AtomicU64>) {
         self.number.store(number(index, generation), Ordering::Relaxed);
-        self.cells.store(cells.as_ptr(), Ordering::Relaxed);
-    }
-
-    /// The own cell of slot 0; those of further slots follow. Valid as long as the region is mapped; a page of cells may be touched once [`Session::own_cell`] has given one of it.
-    #[inline]
-    pub(super) fn cells(&self) -> *const AtomicU64 {
-        self.cells.load(Ordering::Relaxed)
+        self.row.become_another(cells);
     }
 
     /// Gives the session its way to the broker, once.
@@ -231,12 +223,15 @@ impl Session {
     }
 
     /// An error in a session that only reads. `what` can't be done there.
+    #[inline]
     pub(crate) fn check_writes(&self, what: &str) -> Result<()> {
-        if !self.only_reads() {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::ReadOnly, format!("this manager only reads, and can't {what}"))
-            .help("connect without read_only"))
+        if self.only_reads() { Err(Self::read_only(what)) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn read_only(what: &str) -> Error {
+        Error::new(ErrorKind::ReadOnly, format!("this manager only reads, and can't {what}"))
+            .help("connect without read_only")
     }
 
     /// Has a reference counted by the broker, in a session that only reads. `None`: this session counts for itself.
@@ -297,11 +292,16 @@ impl Session {
             }
             return Ok(());
         }
-        Err(Error::new(
+        Err(Self::forked())
+    }
+
+    #[cold]
+    fn forked() -> Error {
+        Error::new(
             ErrorKind::Forked,
             "this proxy was inherited through a fork for which the broker had no session, and does nothing here",
         )
-        .help("connect in the child, and hand objects over with tickets"))
+        .help("connect in the child, and hand objects over with tickets")
     }
 
     #[cold]
@@ -342,19 +342,28 @@ impl Session {
     /// The own cell of a slot, its memory reserved.
     #[inline]
     pub(crate) fn own_cell(&self, slot: SlotIndex) -> Result<&AtomicU64> {
+        match self.row.cell(slot) {
+            Some(cell) => Ok(cell),
+            None => self.first_own_cell(slot),
+        }
+    }
+
+    /// The same where it may be the first of its page.
+    #[cold]
+    fn first_own_cell(&self, slot: SlotIndex) -> Result<&AtomicU64> {
         if !self.region.cell_is_reserved(self.index(), slot) {
             self.region.reserve_cell(self.index(), slot)?;
         }
-        self.region
-            .cell(self.index(), slot)
-            .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, format!("there is no slot {}", slot.0)))
+        let cell = self.region.cell(self.index(), slot);
+        self.row.note(slot);
+        cell.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, format!("there is no slot {}", slot.0)))
     }
 
     /// Has the processor fetch what taking and dropping a reference to the object of a slot will look at, so that one wait is enough for all of it.
     #[inline]
     pub(crate) fn prefetch(&self, slot: SlotIndex) {
         self.region.prefetch_slot(slot);
-        memory::prefetch(self.cells().wrapping_add(slot.0 as usize));
+        self.row.prefetch(slot);
         self.tokens.prefetch(slot);
         self.slabs.get().prefetch(slot);
     }

@@ -289,7 +289,7 @@ impl<'t, C: Counts> Counting<'t, C> {
     /// Whether any session has a count. Reads the rows that the hint names, and no others.
     fn is_held(&self, words: &SlotWords<'_>, slot: SlotIndex) -> bool {
         let hint = words.holders.load(Ordering::Acquire);
-        SessionIndex::hinted(hint, self.table.session_count()).any(|session| {
+        SessionIndex::any_hinted(hint, self.table.session_count(), |session| {
             let attached = self
                 .table
                 .session_state(session)

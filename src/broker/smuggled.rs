@@ -93,7 +93,8 @@ fn descriptors_that_nobody_asked_for_are_closed_whatever_they_came_with() {
     let stage = Stage::new();
     let something = File::open("/dev/null").expect("there");
     let has_answer = |request| {
-        !matches!(request, Request::Leave | Request::Deadline | Request::Returned | Request::Wait | Request::Claim)
+        use Request::{Claim, Deadline, Leave, Lost, Returned, Wait};
+        !matches!(request, Leave | Deadline | Returned | Wait | Claim | Lost)
     };
     // A session that others join: a fault on its first connection would end it.
     let (_first, join) = stage.attached(0);

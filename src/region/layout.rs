@@ -22,7 +22,7 @@ pub(crate) use crate::sys::memory::PAGE;
 /// "SHAREHLD", read as a little-endian number.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"SHAREHLD");
 /// Grows with each change of meaning that the fingerprint can't see.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 /// Lanes of a session: how many of its threads may move a stored reference at the same time. More threads wait for each other.
 pub(crate) const LANES: usize = 16;
 /// Bytes of a published name.

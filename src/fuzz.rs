@@ -435,7 +435,8 @@ pub fn config(bytes: &[u8]) -> bool {
         return false;
     }
     let map = Map::of(config.capacities);
-    let starts = [0, map.types, map.sessions, map.names, map.tickets, map.slots, map.ledger, map.heap, map.end];
+    let starts =
+        [0, map.types, map.sessions, map.names, map.endings, map.tickets, map.slots, map.ledger, map.heap, map.end];
     assert!(starts.is_sorted_by(|a, b| a < b) && starts.iter().all(|start| start % PAGE == 0), "{map:?}");
     true
 }

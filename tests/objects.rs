@@ -271,7 +271,7 @@ fn a_program_of_another_layout_is_refused_with_both_named() {
     stream.read_to_end(&mut answer).expect("an answer, then the end");
     let answer = String::from_utf8_lossy(&answer).into_owned();
     assert!(answer.contains("the program has layout 1 with fingerprint 0bad1a1000000001"), "{answer}");
-    assert!(answer.contains("the broker layout 2 with"), "{answer}");
+    assert!(answer.contains("the broker layout 3 with"), "{answer}");
     assert_eq!(manager.value(1_u8).expect("it serves").get().expect("read"), 1);
 }
 

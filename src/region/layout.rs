@@ -8,7 +8,8 @@
 //! 0            header        4 KiB
 //! types        128 B each    names and shapes of the types in use
 //! sessions     256 B each    who is attached
-//! names        256 B each    the directory
+//! names         64 B each    the directory
+//! endings      152 B each    what of a name does not fit there
 //! tickets       64 B each    references in transit
 //! slots         64 B each    the object table
 //! ledger       a row a session: a page map, then 8 B a slot
@@ -202,8 +203,8 @@ shared_struct! {
 }
 
 shared_struct! {
-    /// A name and the object it holds. Written by the broker only; readers check `word` before and after.
-    NameEntry: 256 {
+    /// A name and the object it holds. Written by the broker only; readers check `word` before and after. One line, which is all that is read of most names.
+    NameEntry: 64 {
         /// Serial (high half), which each change raises, and state (low half): see `table/names.rs`.
         0 word: AtomicU64,
         /// The object's id.
@@ -211,9 +212,15 @@ shared_struct! {
         /// Pid of the publisher.
         16 publisher: AtomicU32,
         20 len: AtomicU32,
-        /// Filled up with zeros. The first 40 bytes lie in the line that is read first.
-        24 name: [AtomicU64; 24],
-        216 reserved: [AtomicU64; 5],
+        /// The first bytes of the name, filled up with zeros.
+        24 name: [AtomicU64; 5],
+    }
+}
+
+shared_struct! {
+    /// The other bytes of the name of an entry, filled up with zeros. Only a longer name has any.
+    NameEnding: 152 {
+        0 name: [AtomicU64; 19],
     }
 }
 
@@ -320,6 +327,7 @@ pub(crate) const FINGERPRINT: u64 = {
     hash = fnv_number(hash, TypeEntry::FINGERPRINT as usize);
     hash = fnv_number(hash, SessionEntry::FINGERPRINT as usize);
     hash = fnv_number(hash, NameEntry::FINGERPRINT as usize);
+    hash = fnv_number(hash, NameEnding::FINGERPRINT as usize);
     hash = fnv_number(hash, TicketEntry::FINGERPRINT as usize);
     hash = fnv_number(hash, Slot::FINGERPRINT as usize);
     hash = fnv_number(hash, ChannelHead::FINGERPRINT as usize);
@@ -357,6 +365,7 @@ pub(crate) struct Map {
     pub(crate) types: u64,
     pub(crate) sessions: u64,
     pub(crate) names: u64,
+    pub(crate) endings: u64,
     pub(crate) tickets: u64,
     pub(crate) slots: u64,
     pub(crate) ledger: u64,
@@ -383,7 +392,8 @@ impl Map {
         let types = PAGE;
         let sessions = table(types, capacities.types, size_of::<TypeEntry>());
         let names = table(sessions, capacities.sessions, size_of::<SessionEntry>());
-        let tickets = table(names, capacities.names, size_of::<NameEntry>());
+        let endings = table(names, capacities.names, size_of::<NameEntry>());
+        let tickets = table(endings, capacities.names, size_of::<NameEnding>());
         let slots = table(tickets, capacities.tickets, size_of::<TicketEntry>());
         let ledger = table(slots, capacities.objects, size_of::<Slot>());
         let cells = pages(capacities.objects as u64 * CELL);
@@ -391,7 +401,7 @@ impl Map {
         let row = row_map + cells;
         let heap = ledger + row * capacities.sessions as u64;
         let end = heap + pages(capacities.heap);
-        Self { capacities, types, sessions, names, tickets, slots, ledger, row, row_map, heap, end }
+        Self { capacities, types, sessions, names, endings, tickets, slots, ledger, row, row_map, heap, end }
     }
 }
 
@@ -402,7 +412,8 @@ mod tests {
     #[test]
     fn tables_do_not_overlap_and_start_on_a_page() {
         let map = Map::of(Capacities { sessions: 3, objects: 1000, tickets: 65, names: 17, types: 33, heap: 12345 });
-        let starts = [0, map.types, map.sessions, map.names, map.tickets, map.slots, map.ledger, map.heap, map.end];
+        let starts =
+            [0, map.types, map.sessions, map.names, map.endings, map.tickets, map.slots, map.ledger, map.heap, map.end];
         assert!(starts.is_sorted_by(|a, b| a < b), "{starts:?}");
         assert!(starts.iter().all(|start| start % PAGE == 0));
         assert_eq!(map.heap - map.ledger, 3 * map.row);

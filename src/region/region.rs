@@ -6,8 +6,8 @@ use std::ptr::NonNull;
 
 use super::address::{ObjectId, Offset, SessionIndex, SlotIndex};
 use super::layout::{
-    BrokerState, CELL, CELLS_A_PAGE, Capacities, ChannelHead, FINGERPRINT, Header, MAGIC, Map, NameEntry, PAGE,
-    SessionEntry, Shared, Slot, TicketEntry, TypeEntry, VERSION,
+    BrokerState, CELL, CELLS_A_PAGE, Capacities, ChannelHead, FINGERPRINT, Header, MAGIC, Map, NameEnding, NameEntry,
+    PAGE, SessionEntry, Shared, Slot, TicketEntry, TypeEntry, VERSION,
 };
 use super::presence::Presence;
 use crate::error::{Error, ErrorKind, Result};
@@ -357,6 +357,11 @@ impl Region {
     }
 
     #[inline]
+    pub(crate) fn name_ending(&self, index: u32) -> Option<&NameEnding> {
+        self.entry(self.map.endings, index, self.map.capacities.names)
+    }
+
+    #[inline]
     pub(crate) fn type_entry(&self, index: u32) -> Option<&TypeEntry> {
         self.entry(self.map.types, index, self.map.capacities.types)
     }
@@ -565,13 +570,20 @@ fn last_word(bytes: &[u8]) -> u64 {
 /// Writes text, cut to fit and filled up with zeros.
 pub(crate) fn write_text(words: &[AtomicU64], text: &str) {
     let end = text.floor_char_boundary(words.len() * 8);
-    let said = text_words(&text[..end]).chain(std::iter::repeat(0));
-    words.iter().zip(said).for_each(|(word, value)| word.store(value, Ordering::Relaxed));
+    write_words(words, text_words(&text[..end]));
+}
+
+/// Writes words, and zeros behind them.
+pub(crate) fn write_words<'w>(words: impl IntoIterator<Item = &'w AtomicU64>, said: impl Iterator<Item = u64>) {
+    words
+        .into_iter()
+        .zip(said.chain(std::iter::repeat(0)))
+        .for_each(|(word, value)| word.store(value, Ordering::Relaxed));
 }
 
 /// Reads text up to `len` bytes or a zero. Whatever is not UTF-8 is replaced.
-pub(crate) fn read_text(words: &[AtomicU64], len: usize) -> String {
-    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect();
+pub(crate) fn read_text<'w>(words: impl IntoIterator<Item = &'w AtomicU64>, len: usize) -> String {
+    let mut bytes: Vec<u8> = words.into_iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect();
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     bytes.truncate(end.min(len));
     String::from_utf8_lossy(&bytes).into_owned()

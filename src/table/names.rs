@@ -6,9 +6,9 @@
 use super::counting::Counting;
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::layout::{NAME_BYTES, NameEntry};
-use crate::region::region::{read_text, text_words, write_text};
+use crate::region::region::{read_text, text_words, write_words};
 use crate::region::{ObjectId, Region, SessionIndex};
-use crate::sync::atomic::{AtomicU32, Ordering, fence};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 const EMPTY: u32 = 0;
 const USED: u32 = 1;
@@ -82,8 +82,15 @@ fn look<R>(entry: &NameEntry, read: impl Fn(u64) -> Option<R>) -> Result<Option<
     Ok(None)
 }
 
-fn read(index: u32, entry: &NameEntry) -> Result<Option<Published>, ()> {
-    look(entry, |_| Some(published(index, entry, read_text(&entry.name, entry.len.load(Ordering::Relaxed) as usize))))
+/// The words of the name of an entry.
+fn words<'r>(region: &'r Region, index: u32, entry: &'r NameEntry) -> impl Iterator<Item = &'r AtomicU64> {
+    entry.name.iter().chain(region.name_ending(index).into_iter().flat_map(|ending| &ending.name))
+}
+
+fn read(region: &Region, index: u32) -> Option<Published> {
+    let entry = region.name(index)?;
+    let name = || read_text(words(region, index, entry), entry.len.load(Ordering::Relaxed) as usize);
+    look(entry, |_| Some(published(index, entry, name()))).ok()?
 }
 
 /// What an entry says, besides this name.
@@ -94,17 +101,21 @@ fn published(index: u32, entry: &NameEntry, name: String) -> Published {
 
 /// Whether an entry has this name. Compared in place: most of what a search meets is another.
 #[inline]
-fn is_named(entry: &NameEntry, name: &str) -> bool {
+fn is_named(region: &Region, index: u32, entry: &NameEntry, name: &str) -> bool {
+    let mut said = text_words(name);
+    let is_said = |(there, word): (&AtomicU64, u64)| there.load(Ordering::Relaxed) == word;
     entry.len.load(Ordering::Relaxed) as usize == name.len()
         && name.len() <= NAME_BYTES
-        && text_words(name).zip(&entry.name).all(|(word, there)| there.load(Ordering::Relaxed) == word)
+        && entry.name.iter().zip(said.by_ref()).all(is_said)
+        && (name.len() <= size_of_val(&entry.name)
+            || region.name_ending(index).is_some_and(|ending| ending.name.iter().zip(said).all(is_said)))
 }
 
 /// Finds what `read` makes of the entry of a name. Any process; no lock, no system call.
 #[inline]
 fn search<'r, R>(region: &'r Region, name: &str, read: impl Fn(u32, &'r NameEntry, u64) -> R) -> Option<R> {
     for (index, entry) in probe(region, name) {
-        match look(entry, |word| is_named(entry, name).then(|| read(index, entry, word))) {
+        match look(entry, |word| is_named(region, index, entry, name).then(|| read(index, entry, word))) {
             Ok(Some(found)) => return Some(found),
             Ok(None) => {}
             Err(()) => return None,
@@ -145,7 +156,7 @@ pub(crate) fn holder<'r>(region: &'r Region, name: &str) -> Option<Standing<'r>>
 
 /// All names.
 pub(crate) fn all(region: &Region) -> impl Iterator<Item = Published> {
-    (0..region.capacities().names).filter_map(|index| read(index, region.name(index)?).ok()?)
+    (0..region.capacities().names).filter_map(|index| read(region, index))
 }
 
 /// Publishes an object: pin first, then the entry. Broker only; `lane` is free.
@@ -160,16 +171,16 @@ pub(crate) fn insert(region: &Region, lane: &AtomicU32, name: &str, id: ObjectId
     }
     let free =
         probe(region, name).find(|(_, entry)| matches!(entry.word.load(Ordering::Relaxed) as u32, EMPTY | REMOVED));
-    let Some((_, entry)) = free else {
+    let Some((index, entry)) = free else {
         return Err(Error::new(ErrorKind::TableFull, format!("all {} names are in use", region.capacities().names))
             .help("remove names, or start the broker with more"));
     };
-    let words = region.slot_words(id)?;
+    let slot = region.slot_words(id)?;
     lane.store(id.slot().0 + 1, Ordering::Relaxed);
-    let pinned = Counting::new(region, SessionIndex::BROKER).pin(&words, id);
+    let pinned = Counting::new(region, SessionIndex::BROKER).pin(&slot, id);
     if pinned {
         set(entry, BUSY);
-        write_text(&entry.name, name);
+        write_words(words(region, index, entry), text_words(name));
         entry.len.store(name.len() as u32, Ordering::Relaxed);
         entry.object.store(id.to_bits(), Ordering::Relaxed);
         entry.publisher.store(publisher, Ordering::Relaxed);
@@ -183,16 +194,16 @@ pub(crate) fn insert(region: &Region, lane: &AtomicU32, name: &str, id: ObjectId
 pub(crate) fn remove(region: &Region, lane: &AtomicU32, found: &Published) {
     let Some(entry) = region.name(found.index) else { return };
     let counting = Counting::new(region, SessionIndex::BROKER);
-    let words = region.slot_words(found.object).ok();
+    let slot = region.slot_words(found.object).ok();
     lane.store(found.object.slot().0 + 1, Ordering::Relaxed);
-    if let Some(words) = &words {
-        counting.bump(words, found.object);
+    if let Some(slot) = &slot {
+        counting.bump(slot, found.object);
     }
     set(entry, REMOVED);
     // Pairs with the fence of one who takes what he has found here: he sees that it is gone, or whoever sees it without a pin sees his count (R110).
     fence(Ordering::SeqCst);
-    if let Some(words) = &words {
-        counting.unpin(words, found.object);
+    if let Some(slot) = &slot {
+        counting.unpin(slot, found.object);
     }
     lane.store(0, Ordering::Release);
     shorten(region, found.index);

@@ -9,6 +9,9 @@ use crate::common::{Actor, PATIENCE, eventually};
 use crate::region::{Random, Region};
 use crate::worker::Worker;
 
+/// Bytes of 64 names and their endings.
+const NAMES: u64 = 64 * (64 + 152);
+
 /// Whether a child of this process is there and has not ended.
 fn is_running(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -47,7 +50,7 @@ fn bits_that_flip_anywhere_crash_nobody_and_the_broker_says_what_it_has_found() 
             0 => (0, 512),
             1 => (region.types, 1024),
             2 => (region.sessions, 2048),
-            3 => (region.names, 64 * 256),
+            3 => (region.names, NAMES),
             4 => (region.tickets, 16 * 64),
             5 | 6 => (region.slots, FLIPPED_SLOTS * 64),
             // Rows: their page maps and the cells of the first slots, of the broker and of the workers.
@@ -136,7 +139,7 @@ fn a_damaged_region_is_taken_over_or_refused_and_its_broker_serves() {
             let (start, len) = match random.below(6) {
                 0 => (header, 512),
                 1 => (region.sessions, 768),
-                2 => (region.names, 64 * 256),
+                2 => (region.names, NAMES),
                 3 => (region.tickets, 32 * 64),
                 4 => (region.slots, 100 * 64),
                 _ => {

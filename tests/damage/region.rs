@@ -40,7 +40,8 @@ impl Region {
         let types = PAGE;
         let sessions = types + pages(number(92) * 128);
         let names = sessions + pages(count * 256);
-        let tickets = names + pages(number(88) * 256);
+        let endings = names + pages(number(88) * 64);
+        let tickets = endings + pages(number(88) * 152);
         let slots = tickets + pages(number(84) * 64);
         let ledger = slots + pages(objects * 64);
         let row_map = pages((pages(objects * 8) / PAGE).div_ceil(8));

@@ -18,7 +18,7 @@ use common::cores::{affinity, pin, set_affinity};
 use common::echo::{self, ROLE};
 use common::report::{Aim, Report, configured, repeat};
 use criterion::Criterion;
-use sharehold::{Broker, List, Manager, Value};
+use sharehold::{Array, Broker, Error, List, Manager, Value};
 
 /// As many as a broker lets stand at its door.
 const CROWD: usize = 256;
@@ -56,12 +56,13 @@ fn measure(report: &Report, criterion: &mut Criterion, folder: &Path) {
         let mut strangers = echo::start(&format!("{role}\n{}", crowded.socket.display()), Stdio::piped());
         pin(Some(strangers.id()), 1);
         std::thread::sleep(SECOND / 10);
+        // A message that the broker's loop answers, as small objects need none.
         report.beside(
             &mut group,
-            &format!("`value`, drop; {what}"),
+            &format!("64 KB `array`, drop; {what}"),
             aim,
-            |runs| repeat(runs, || drop(black_box(quiet.manager.value(1_u64).expect("room")))),
-            |runs| repeat(runs, || drop(black_box(crowded.manager.value(1_u64).expect("room")))),
+            |runs| repeat(runs, || drop(black_box(array(&quiet.manager)))),
+            |runs| repeat(runs, || drop(black_box(array(&crowded.manager)))),
         );
         report.beside(
             &mut group,
@@ -82,6 +83,10 @@ fn measure(report: &Report, criterion: &mut Criterion, folder: &Path) {
     }
     set_affinity(None, &all);
     group.finish();
+}
+
+fn array(manager: &Manager) -> Array<u8> {
+    manager.array_with(1 << 16, |_| Ok::<(), Error>(())).expect("room")
 }
 
 /// A broker in a process of its own, with something to ask for.

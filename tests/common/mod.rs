@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub, clippy::expect_used, clippy::panic, reason = "each test binary uses its part")]
 
 pub mod folder;
+pub mod region;
 pub mod served;
 
 use std::io::{BufRead, BufReader, Write};

@@ -5,8 +5,8 @@ use std::fs::{File, OpenOptions};
 use sharehold::{Array, Backing, Broker, ErrorKind, Manager, check};
 
 use crate::common::eventually;
+use crate::common::region::{PAGE, Region};
 use crate::common::served::Served;
-use crate::region::{PAGE, Region};
 
 #[test]
 fn a_segment_that_was_cut_off_is_found_before_it_is_touched() {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use sharehold::{Array, Channel, ErrorKind, Manager, Proxy, check};
 
+use crate::common::region::Region;
 use crate::common::served::Served;
 use crate::common::{Actor, PATIENCE, eventually};
-use crate::region::{Random, Region};
+use crate::random::Random;
 use crate::worker::Worker;
 
 /// Bytes of 64 names and their endings.

@@ -7,7 +7,7 @@ mod common;
 
 mod cut;
 mod flips;
-mod region;
+mod random;
 mod words;
 mod worker;
 

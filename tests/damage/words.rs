@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use sharehold::{Array, ErrorKind, Manager, Proxy, Value, check};
 
+use crate::common::region::Region;
 use crate::common::served::Served;
 use crate::common::{Actor, PATIENCE, eventually};
-use crate::region::Region;
 
 /// The lock of a dead broker seemed to be a living client's, and no broker could start.
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sharehold::{Archive, Array, CallScope, ErrorKind, List, Manager, Proxy, Receiver, Sender, Ticket, Value, Weak};
 
 use crate::common::{listen, say};
-use crate::region::Random;
+use crate::random::Random;
 
 /// Time that any wait of a worker may take: locks may be damaged so that nobody lets go of them.
 pub(crate) const SOON: Duration = Duration::from_millis(20);

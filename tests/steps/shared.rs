@@ -4,6 +4,8 @@
 use std::io;
 use std::ops::Range;
 
+use crate::common::region::is_region;
+
 /// The mappings of a process, and what stood in them when they were last looked at.
 #[derive(Default)]
 pub(crate) struct Shared {
@@ -55,11 +57,6 @@ pub(crate) struct SharedFile {
 /// The call rings that a process has.
 pub(crate) fn rings(pid: u32) -> impl Iterator<Item = SharedFile> {
     shared_files(pid).filter(|file| file.path.contains("sharehold-ring"))
-}
-
-/// Whether a file is the region of a broker.
-pub(crate) fn is_region(path: &str, broker: &str) -> bool {
-    path.contains(&format!("sharehold:{broker} ")) || path.ends_with(&format!("-{broker}"))
 }
 
 fn shared_files(pid: u32) -> impl Iterator<Item = SharedFile> {

@@ -1,19 +1,17 @@
 //! The shared memory as the tracer sees it: whether a step has changed any of it.
 #![expect(unsafe_code, reason = "maps the region, and reads what others write")]
 
-use std::fs::{File, OpenOptions};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
 
 use sharehold::ObjectId;
 
-use crate::shared::{Shared, is_region};
+use crate::common::region::{PAGE, Region};
+use crate::shared::Shared;
 
-const PAGE: usize = 4096;
 /// How much of the heap is looked at, from its start, where small objects lie, and from its end, where large ones do: all that these tests put there.
-const SMALL: usize = 2 * PAGE;
-const LARGE: usize = 3 * PAGE;
+const SMALL: u64 = 2 * PAGE;
+const LARGE: u64 = 3 * PAGE;
 
 /// What has changed since it was last looked at.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,12 +30,10 @@ impl Changed {
 /// A mapping of a region, and what stood in it when it was last looked at.
 pub(crate) struct View {
     name: String,
+    region: Region,
     base: *const u8,
     len: usize,
     ranges: Vec<Range<usize>>,
-    sessions: Range<usize>,
-    slots: Range<usize>,
-    file: File,
     seen: Vec<u8>,
     shared: Shared,
 }
@@ -45,26 +41,20 @@ pub(crate) struct View {
 impl View {
     /// Of the region of a broker to which this process is attached.
     pub(crate) fn of(name: &str) -> Self {
-        let descriptors = std::fs::read_dir("/proc/self/fd").expect("descriptors").flatten();
-        let path = descriptors
-            .map(|entry| entry.path())
-            .find(|path| std::fs::read_link(path).is_ok_and(|to| is_region(&to.to_string_lossy(), name)));
-        let file =
-            OpenOptions::new().read(true).write(true).open(path.expect("the region is open")).expect("opened again");
-        let ranges = ranges(&file);
+        let region = Region::of(name);
+        let ranges = ranges(&region);
         let len = ranges.last().expect("the heap").end;
         // SAFETY: a new mapping, of a file that is never cut off: memfds are sealed, and nobody here cuts a segment.
-        let base =
-            unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+        let base = unsafe {
+            libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, region.file.as_raw_fd(), 0)
+        };
         assert_ne!(base, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
         let mut view = Self {
             name: name.to_owned(),
             base: base.cast(),
             len,
-            sessions: ranges[2].clone(),
-            slots: ranges[5].clone(),
+            region,
             ranges,
-            file,
             seen: vec![0; len],
             shared: Shared::default(),
         };
@@ -96,18 +86,16 @@ impl View {
 
     /// How many sessions there are, as [`View::header`].
     pub(crate) fn sessions(&self) -> usize {
-        let table = self.sessions.clone();
+        let table = self.region.sessions as usize..self.region.names as usize;
         // The low half of the first word is zero in a row that is free.
         table.step_by(256).filter(|at| self.seen[*at..at + 4] != [0; 4]).count()
     }
 
     /// Adds a pin to an object that nothing stands for, as one leaves it that dies while it moves a reference.
     pub(crate) fn add_pin(&self, id: ObjectId) {
-        let at = self.slots.start as u64 + (id.to_bits() & 0xffff_ffff) * 64;
-        let mut word = [0; 8];
-        self.file.read_exact_at(&mut word, at).expect("a slot");
-        // See `src/table/refs.rs`.
-        self.file.write_all_at(&(u64::from_le_bytes(word) + 4).to_le_bytes(), at).expect("written");
+        let at = self.region.slot(id);
+        // See `src/table/refs.rs`; the pins of such an object do not carry.
+        self.region.write(at, self.region.read(at) + 4);
     }
 
     /// A word of the header, as it was when this was last asked for changes.
@@ -123,28 +111,20 @@ impl Drop for View {
     }
 }
 
-/// The bytes that mean anything, table by table: see "The byte map" in `docs/design.md`. Pages that are not reserved yet are in them only where a test has few of them.
-fn ranges(file: &File) -> Vec<Range<usize>> {
-    let number = |at: u64| {
-        let mut bytes = [0; 4];
-        file.read_exact_at(&mut bytes, at).expect("a header");
-        u32::from_le_bytes(bytes) as usize
-    };
-    let heap = number(96);
-    let (sessions, objects, tickets, names, types) = (number(76), number(80), number(84), number(88), number(92));
+/// The bytes that mean anything, table by table. Pages that are not reserved yet are in them only where a test has few of them.
+fn ranges(region: &Region) -> Vec<Range<usize>> {
+    let tables =
+        [region.types, region.sessions, region.names, region.endings, region.tickets, region.slots, region.ledger];
     let header = 0..512;
     let mut ranges = Vec::from([header]);
-    let mut at = PAGE;
-    for (count, size) in [(types, 128), (sessions, 256), (names, 256), (tickets, 64), (objects, 64)] {
-        ranges.push(at..at + count * size);
-        at += (count * size).next_multiple_of(PAGE);
-    }
+    ranges.extend(tables.windows(2).map(|table| table[0]..table[1]));
     // A row: the page map, then the cells. All cells are on one page here.
-    assert!(objects * 8 <= PAGE);
-    for _ in 0..sessions {
-        ranges.extend([at..at + 8, at + PAGE..at + PAGE + objects * 8]);
-        at += 2 * PAGE;
+    let cells = region.objects * 8;
+    assert!(cells <= PAGE);
+    for row in (0..region.rows).map(|row| region.ledger + row * region.row) {
+        ranges.extend([row..row + 8, row + region.row_map..row + region.row_map + cells]);
     }
-    ranges.extend([at..at + SMALL, at + heap - LARGE..at + heap]);
-    ranges
+    let end = region.heap + region.heap_len;
+    ranges.extend([region.heap..region.heap + SMALL, end - LARGE..end]);
+    ranges.into_iter().map(|range| range.start as usize..range.end as usize).collect()
 }

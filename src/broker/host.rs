@@ -20,7 +20,7 @@ use crate::class::table::{Made, class_fingerprint};
 use crate::class::{ClassTable, builtin};
 use crate::control::create::{self, cut};
 use crate::control::message::{self, Create, CreateWithin, Granted, Of, Request};
-use crate::control::{Channel, PATIENCE};
+use crate::control::{ControlChannel, PATIENCE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::proxy::sealed::Typed;
 use crate::object::transit::{self, Written};
@@ -536,7 +536,7 @@ impl Link for Inside {
 }
 
 /// The broker as a channel for methods that create objects.
-impl Channel for Host {
+impl ControlChannel for Host {
     fn freeze(&self, create: &Create, file: OwnedFd, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let (granted, _) = Host::freeze(self, create, file, SessionIndex::BROKER)?;
         read(bytemuck::bytes_of(&granted))

@@ -15,7 +15,7 @@ use super::{fork, watch};
 use crate::broker::child::BrokerChild;
 use crate::control::authkey::Login;
 use crate::control::message::{self, At, Attach, Create, GiveBack, HandBack, Join, Of, Request, Take, Welcome};
-use crate::control::{Channel, Connection, PATIENCE, call};
+use crate::control::{Connection, ControlChannel, PATIENCE, call};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::scope;
 use crate::region::region::check_layout;
@@ -61,7 +61,7 @@ pub(super) struct State {
     child: Mutex<Option<BrokerChild>>,
 }
 
-impl Channel for Connections {
+impl ControlChannel for Connections {
     fn call_with(
         &self,
         request: Request,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::attach::{Connections, attach};
 use crate::control::authkey::Login;
 use crate::control::message::{self, Damage, Request};
-use crate::control::{Channel, PATIENCE};
+use crate::control::{ControlChannel, PATIENCE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::region::{Region, Rights};
 use crate::session::Session;

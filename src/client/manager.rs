@@ -17,7 +17,7 @@ use crate::class::{Class, ClassProxy, MethodError};
 use crate::control::authkey::{Authkey, Login};
 use crate::control::create::{Element, Wanted};
 use crate::control::message::{self, AuditDone, HeapUse, Named, Of, Publish, Request};
-use crate::control::{Channel, PATIENCE, create};
+use crate::control::{ControlChannel, PATIENCE, create};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::archive::archive_fingerprint;
 use crate::object::payload::{self, Payload, slot_of};
@@ -26,7 +26,8 @@ use crate::object::queue::Form;
 use crate::object::schema::short_name;
 use crate::object::value::copy_words_of;
 use crate::object::{
-    self, Archivable, Archive, Array, Frozen, Kind, Object, Proxy, RawValue, Schema, Shareable, Ticket, Value, transit,
+    Archivable, Archive, Array, Channel, Frozen, Kind, Object, Proxy, RawValue, Schema, Shareable, Ticket, Value,
+    transit,
 };
 use crate::region::layout::SEALED;
 use crate::region::{ObjectId, Rights};
@@ -46,7 +47,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(5);
 #[derive(Clone)]
 pub struct Manager {
     session: Arc<Session>,
-    channel: Arc<dyn Channel>,
+    channel: Arc<dyn ControlChannel>,
     /// How long creating waits for room.
     room: Duration,
 }
@@ -474,7 +475,7 @@ impl Manager {
     }
 
     /// A queue by which processes hand objects over, with room for `capacity` of them (rounded up to a power of two) and any number of senders and receivers: see
-    /// [`Channel`](object::Channel).
+    /// [`Channel`].
     ///
     /// ```
     /// use sharehold::{Channel, ErrorKind, Manager, Value};
@@ -494,7 +495,7 @@ impl Manager {
     ///
     /// # Errors
     /// `InvalidArgument` for a capacity of 0 or above 1,048,576; else as [`Manager::array`].
-    pub fn channel<P: Proxy>(&self, capacity: usize) -> Result<object::Channel<P>> {
+    pub fn channel<P: Proxy>(&self, capacity: usize) -> Result<Channel<P>> {
         create::channel(&self.session, &*self.channel, capacity, Form::Many, self.room)
     }
 
@@ -502,7 +503,7 @@ impl Manager {
     ///
     /// # Errors
     /// As [`Manager::channel`].
-    pub fn single_channel<P: Proxy>(&self, capacity: usize) -> Result<object::Channel<P>> {
+    pub fn single_channel<P: Proxy>(&self, capacity: usize) -> Result<Channel<P>> {
         create::channel(&self.session, &*self.channel, capacity, Form::Single, self.room)
     }
 

@@ -11,7 +11,7 @@ use crate::object::scope;
 pub(super) type Orders = HashMap<(u64, u16), (Box<Connection>, u64)>;
 
 impl Connections {
-    /// See [`Channel::order`](crate::control::Channel::order). A connection is not opened for it: that would be waiting.
+    /// See [`ControlChannel::order`](crate::control::ControlChannel::order). A connection is not opened for it: that would be waiting.
     pub(super) fn order_slab(&self, shelf: (u64, u16), body: &[u8]) -> bool {
         let Some(mut connection) = self.state().idle.lock().pop() else { return false };
         match connection.send(Request::Slab, &[body]) {
@@ -26,7 +26,7 @@ impl Connections {
         }
     }
 
-    /// See [`Channel::delivered`](crate::control::Channel::delivered).
+    /// See [`ControlChannel::delivered`](crate::control::ControlChannel::delivered).
     pub(super) fn delivered_slab(&self, shelf: (u64, u16)) -> Option<Vec<u8>> {
         let (mut connection, request) = self.state().orders.lock().remove(&shelf)?;
         let patience = scope::current().left().into_iter().chain([PATIENCE]).min();

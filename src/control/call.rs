@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::create::{self, Channel};
+use super::create::{self, ControlChannel};
 use super::message::{self, HEAD, LONGEST_BODY, Request, fixed, protocol};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::proxy::sealed::Typed;
@@ -41,7 +41,7 @@ struct ResultHead {
 /// Hands what is asked to `send`, as a message's number and its body in parts.
 pub(crate) fn outgoing<R>(
     session: &Arc<Session>,
-    channel: &dyn Channel,
+    channel: &dyn ControlChannel,
     ask: Ask<'_>,
     send: impl FnOnce(Request, &[&[u8]]) -> Result<R>,
 ) -> Result<R> {
@@ -110,7 +110,7 @@ pub(crate) fn incoming<R>(
 /// Makes a result a reply: writes the heads into the room in front of it. What must be cancelled if it does not arrive is in `written.issued`.
 pub(crate) fn reply(
     session: &Arc<Session>,
-    channel: &dyn Channel,
+    channel: &dyn ControlChannel,
     to: Request,
     request: u64,
     written: &mut Written,

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::object::payload::{Payload, damaged, slot_of};
 use crate::object::proxy::sealed::Typed;
 use crate::object::queue::{Form, build};
-use crate::object::{self, Array, Frozen, Kind, Proxy, Schema, Shareable};
+use crate::object::{Array, Channel, Frozen, Kind, Proxy, Schema, Shareable};
 use crate::region::layout::{CELL, ChannelHead, FILLED, TYPE_NAME_BYTES};
 use crate::region::{ObjectId, Offset};
 use crate::session::slabs::Shape;
@@ -23,7 +23,7 @@ use crate::table::refs::Refs;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A way to ask the broker: a socket, or the broker itself.
-pub(crate) trait Channel: Send + Sync {
+pub(crate) trait ControlChannel: Send + Sync {
     /// Asks, waits for the answer, and reads it before anything else goes the same way: with the next message the broker takes back what was not taken.
     fn call_with(
         &self,
@@ -33,7 +33,7 @@ pub(crate) trait Channel: Send + Sync {
         read: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<()>;
 
-    /// As [`Channel::call_with`], where nothing has to be taken.
+    /// As [`ControlChannel::call_with`], where nothing has to be taken.
     fn call(&self, request: Request, body: &[u8], patience: Duration) -> Result<Vec<u8>> {
         let mut answer = Vec::new();
         self.call_with(request, body, patience, &mut |bytes| {
@@ -43,7 +43,7 @@ pub(crate) trait Channel: Send + Sync {
         Ok(answer)
     }
 
-    /// Asks for an object whose bytes are in a file that nobody can change, which goes along. Otherwise as [`Channel::call_with`].
+    /// Asks for an object whose bytes are in a file that nobody can change, which goes along. Otherwise as [`ControlChannel::call_with`].
     fn freeze(&self, create: &Create, file: OwnedFd, read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
 
     /// Asks for a slab, for a shelf, without waiting for the answer. Returns whether that could be done.
@@ -96,7 +96,7 @@ impl Created {
 /// Creates an object, counted once, its memory reserved but not written. If there is no room for it, waits for `room` at most.
 pub(crate) fn create(
     session: &Arc<Session>,
-    channel: &dyn Channel,
+    channel: &dyn ControlChannel,
     wanted: &Wanted<'_>,
     room: Duration,
 ) -> Result<Created> {
@@ -108,7 +108,12 @@ pub(crate) fn create(
     }
 }
 
-fn create_alone(session: &Arc<Session>, channel: &dyn Channel, create: &Create, room: Duration) -> Result<Created> {
+fn create_alone(
+    session: &Arc<Session>,
+    channel: &dyn ControlChannel,
+    create: &Create,
+    room: Duration,
+) -> Result<Created> {
     let most = session.region().capacities().heap;
     let until = clock::boot_nanos_after(room);
     loop {
@@ -127,7 +132,12 @@ fn create_alone(session: &Arc<Session>, channel: &dyn Channel, create: &Create, 
     }
 }
 
-fn create_once(session: &Arc<Session>, channel: &dyn Channel, create: &Create, room: Duration) -> Result<Created> {
+fn create_once(
+    session: &Arc<Session>,
+    channel: &dyn ControlChannel,
+    create: &Create,
+    room: Duration,
+) -> Result<Created> {
     let (request, body) = if room.is_zero() {
         (Request::Create, message::archive(create)?)
     } else {
@@ -162,7 +172,7 @@ fn withdrawn() -> Error {
 /// Creates an array that `fill` writes in place.
 pub(crate) fn array<T: Shareable, E: From<Error>>(
     session: &Arc<Session>,
-    channel: &dyn Channel,
+    channel: &dyn ControlChannel,
     len: usize,
     align: usize,
     room: Duration,
@@ -175,7 +185,7 @@ pub(crate) fn array<T: Shareable, E: From<Error>>(
 /// Creates an array of elements of a type that is known only now, whose bytes `fill` writes in place.
 pub(crate) fn array_of<E: From<Error>>(
     session: &Arc<Session>,
-    channel: &dyn Channel,
+    channel: &dyn ControlChannel,
     schema: &Schema,
     len: usize,
     room: Duration,
@@ -190,7 +200,7 @@ pub(crate) fn array_of<E: From<Error>>(
 #[expect(unsafe_code, reason = "an object that nobody else knows yet is written in place")]
 fn filled<T: Shareable, E: From<Error>>(
     session: &Arc<Session>,
-    channel: &dyn Channel,
+    channel: &dyn ControlChannel,
     element: &Element<'_>,
     len: usize,
     align: usize,
@@ -214,11 +224,11 @@ fn filled<T: Shareable, E: From<Error>>(
 /// Creates a channel with room for so many objects, or somewhat more.
 pub(crate) fn channel<P: Proxy>(
     session: &Arc<Session>,
-    to_broker: &dyn Channel,
+    channel: &dyn ControlChannel,
     capacity: usize,
     form: Form,
     room: Duration,
-) -> Result<object::Channel<P>> {
+) -> Result<Channel<P>> {
     let (head, cell) = (size_of::<ChannelHead>() as u64, CELL);
     let entries = capacity.checked_next_power_of_two().filter(|entries| (1..=MOST_ENTRIES).contains(entries));
     let entries = entries.filter(|_| capacity > 0).ok_or_else(|| {
@@ -238,13 +248,17 @@ pub(crate) fn channel<P: Proxy>(
     session.check_ours()?;
     session.check_writes("create objects")?;
     // Not of a slab: what is in a dead one is taken out by the broker.
-    let created = create_alone(session, to_broker, &create_it, room)?;
+    let created = create_alone(session, channel, &create_it, room)?;
     build(&created.hold, created.payload()?, form)?;
-    <object::Channel<P> as Typed>::of(created.hold)
+    <Channel<P> as Typed>::of(created.hold)
 }
 
 /// Creates an object whose bytes nobody can change.
-pub(crate) fn frozen<T: Shareable>(session: &Arc<Session>, channel: &dyn Channel, elements: &[T]) -> Result<Frozen<T>> {
+pub(crate) fn frozen<T: Shareable>(
+    session: &Arc<Session>,
+    channel: &dyn ControlChannel,
+    elements: &[T],
+) -> Result<Frozen<T>> {
     let bytes: &[u8] = bytemuck::try_cast_slice(elements).map_err(|error| {
         Error::new(ErrorKind::InvalidArgument, format!("elements of {} have no bytes: {error}", T::type_name()))
     })?;
@@ -255,7 +269,7 @@ pub(crate) fn frozen<T: Shareable>(session: &Arc<Session>, channel: &dyn Channel
 /// As [`frozen`], of elements of a type that is known only now.
 pub(crate) fn frozen_of(
     session: &Arc<Session>,
-    channel: &dyn Channel,
+    channel: &dyn ControlChannel,
     schema: &Schema,
     bytes: &[u8],
 ) -> Result<Frozen<u8>> {
@@ -270,7 +284,7 @@ pub(crate) fn frozen_of(
 /// The object, and its bytes, which the next proxy finds mapped as long as they are there.
 fn frozen_hold(
     session: &Arc<Session>,
-    channel: &dyn Channel,
+    channel: &dyn ControlChannel,
     schema: &Schema,
     bytes: &[u8],
 ) -> Result<(Hold, Arc<sys::frozen::Frozen>)> {
@@ -292,7 +306,7 @@ fn frozen_hold(
 }
 
 /// Creates a sealed array of bytes.
-pub(crate) fn bytes(session: &Arc<Session>, channel: &dyn Channel, bytes: &[u8]) -> Result<Array<u8>> {
+pub(crate) fn bytes(session: &Arc<Session>, channel: &dyn ControlChannel, bytes: &[u8]) -> Result<Array<u8>> {
     let array = array(session, channel, bytes.len(), 1, Duration::ZERO, |place| {
         place.copy_from_slice(bytes);
         Ok::<(), Error>(())

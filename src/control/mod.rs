@@ -12,4 +12,4 @@ pub(crate) mod ring;
 mod slab;
 
 pub(crate) use connection::Connection;
-pub(crate) use create::{Channel, PATIENCE};
+pub(crate) use create::{ControlChannel, PATIENCE};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::create::{Channel, Created, PATIENCE, Wanted};
+use super::create::{ControlChannel, Created, PATIENCE, Wanted};
 use super::message::{self, Granted, OrderSlab, Request, SLAB_SLOTS};
 use crate::error::{Error, Result};
 use crate::heap::Extents;
@@ -21,7 +21,11 @@ const FIRST: u32 = 8;
 const GROWTH: u32 = 4;
 
 /// Creates an object from a slab of this session. `None`: it is to be asked for alone.
-pub(super) fn create(session: &Arc<Session>, channel: &dyn Channel, wanted: &Wanted<'_>) -> Result<Option<Created>> {
+pub(super) fn create(
+    session: &Arc<Session>,
+    channel: &dyn ControlChannel,
+    wanted: &Wanted<'_>,
+) -> Result<Option<Created>> {
     let Some(slabs) = session.slabs().filter(|_| is_small(wanted.shape.len)) else { return Ok(None) };
     loop {
         let ready = match slabs.take(&wanted.shape) {
@@ -56,7 +60,12 @@ fn is_as_granted(session: &Session, ready: &Ready, wanted: &Wanted<'_>) -> bool 
 
 /// Gets this thread more of a shape: from the shelf, from what has come back, or from the broker. `None`: there is none yet.
 #[cold]
-fn stock_up(session: &Session, channel: &dyn Channel, slabs: &Slabs, wanted: &Wanted<'_>) -> Result<Option<Ready>> {
+fn stock_up(
+    session: &Session,
+    channel: &dyn ControlChannel,
+    slabs: &Slabs,
+    wanted: &Wanted<'_>,
+) -> Result<Option<Ready>> {
     let Some(shelf) = slabs.shelf(&wanted.shape)? else { return Ok(None) };
     if let Some((ready, left)) = shelf.draw() {
         if let Some(mut asking) = shelf.asking.try_lock() {
@@ -98,7 +107,13 @@ fn stock_up(session: &Session, channel: &dyn Channel, slabs: &Slabs, wanted: &Wa
 }
 
 /// Asks for the next slab while some of the last one is left, without waiting for the answer. The first one is small and costs more to wait for than it saves.
-fn order_in_time(channel: &dyn Channel, shelf: &Arc<Shelf>, asking: &mut Asking, left: usize, wanted: &Wanted<'_>) {
+fn order_in_time(
+    channel: &dyn ControlChannel,
+    shelf: &Arc<Shelf>,
+    asking: &mut Asking,
+    left: usize,
+    wanted: &Wanted<'_>,
+) {
     let is_due = asking.slots > FIRST && left * 4 < asking.slots as usize;
     if is_due && !asking.is_ordered {
         asking.is_ordered = next_order(asking, wanted).is_ok_and(|body| channel.order(shelf.key(), &body));

@@ -327,7 +327,6 @@ impl Connection {
         (announced == Announced::Failure && head.request == message::UNASKED).then_some(failed)
     }
 
-    /// Sets how long a receive may take. A system call only if it is another time than before.
     /// The socket, for those who may have to end a call from another thread.
     pub(crate) fn stream(&self) -> &Arc<UnixStream> {
         &self.stream
@@ -366,6 +365,7 @@ impl<'a> Wait<'a> {
         Ok(Self { limits: limits.ask().then_some(limits), ..Self::at_most(patience)? })
     }
 
+    /// Of one who does not wait.
     fn not() -> Self {
         Self { until: Some(Instant::now()), limits: None }
     }

@@ -251,33 +251,44 @@ impl Region {
         memory::prefetch(self.memory.base().as_ptr().wrapping_add(offset as usize));
     }
 
-    /// The one cast: an offset becomes a struct of atomics, or nothing if it is out of bounds or badly aligned.
+    /// Whether a struct fits there, in bounds and aligned.
     #[inline]
-    fn at<T: Shared>(&self, offset: u64) -> Option<&T> {
-        let end = offset.checked_add(size_of::<T>() as u64)?;
-        if end > self.memory.len() || !offset.is_multiple_of(align_of::<T>() as u64) {
-            return None;
-        }
-        // SAFETY: in bounds of the mapping, as checked; the mapping starts on a page, so the alignment holds too.
-        let pointer = unsafe { self.memory.base().as_ptr().add(offset as usize) };
-        // SAFETY: `Shared` types are atomics, valid whatever the bytes, and the mapping outlives the borrow of `self`.
-        Some(unsafe { &*pointer.cast::<T>() })
+    fn has<T: Shared>(&self, offset: u64) -> bool {
+        let end = offset.checked_add(size_of::<T>() as u64);
+        end.is_some_and(|end| end <= self.memory.len()) && offset.is_multiple_of(align_of::<T>() as u64)
     }
 
-    /// The same of an entry of a table, of which the map says where it lies: `create` and `open` have seen that all of it is in the mapping.
+    /// An offset becomes a struct of atomics, or nothing if it is out of bounds or badly aligned.
+    #[inline]
+    fn at<T: Shared>(&self, offset: u64) -> Option<&T> {
+        // SAFETY: it is there, as was just seen.
+        self.has::<T>(offset).then(|| unsafe { self.cast(offset) })
+    }
+
+    /// The one cast. An entry of a table needs no look: the map says where it lies, and `create` and `open` have seen that all of the map is in the mapping.
     ///
     /// # Safety
-    /// It is an entry that the map has room for.
+    /// It is there, as [`Region::has`] says.
     #[inline]
-    unsafe fn entry_at<T: Shared>(&self, offset: u64) -> &T {
-        debug_assert!(self.at::<T>(offset).is_some(), "an entry of a table is in the mapping");
-        // SAFETY: in bounds, and aligned, since tables start on a page and `T` is as long as its entries are apart.
+    unsafe fn cast<T: Shared>(&self, offset: u64) -> &T {
+        debug_assert!(self.has::<T>(offset), "what is cast is in the mapping");
+        // SAFETY: in bounds of the mapping; the mapping starts on a page, so the alignment holds too.
         let pointer = unsafe { self.memory.base().as_ptr().add(offset as usize) };
-        // SAFETY: as in `at`.
+        // SAFETY: `Shared` types are atomics, valid whatever the bytes, and the mapping outlives the borrow of `self`.
         unsafe { &*pointer.cast::<T>() }
     }
 
-    /// Asks for the page of what lies in a part that is reserved as it grows. Nothing if the system has no memory for it.
+    /// As [`Region::cast`], for what lies in a part that is reserved as it grows: asks for its page first. Nothing if the system has no memory for it.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline]
+    unsafe fn grown<T: Shared>(&self, offset: u64) -> Option<&T> {
+        self.have_page(offset)?;
+        // SAFETY: by contract.
+        Some(unsafe { self.cast(offset) })
+    }
+
     #[inline]
     fn have_page(&self, offset: u64) -> Option<()> {
         if self.presence.has(offset) { Some(()) } else { self.ask_for_page(offset) }
@@ -298,7 +309,7 @@ impl Region {
     #[inline]
     pub(crate) fn header(&self) -> &Header {
         // SAFETY: the first page has it, and is there: `create` and `open` see to it before anything else.
-        unsafe { self.entry_at(0) }
+        unsafe { self.cast(0) }
     }
 
     #[inline]
@@ -309,7 +320,7 @@ impl Region {
             self.have_slot(index, place)?;
         }
         // SAFETY: below the number of slots, as `slots_there` is.
-        Some(unsafe { self.entry_at(place) })
+        Some(unsafe { self.cast(place) })
     }
 
     /// Asks for the page of a slot, if there is one of this number.
@@ -346,9 +357,8 @@ impl Region {
     #[inline]
     pub(crate) fn ticket(&self, index: u32) -> Option<&TicketEntry> {
         let place = self.map.tickets + u64::from(index) * size_of::<TicketEntry>() as u64;
-        (index < self.map.capacities.tickets).then(|| self.have_page(place))??;
         // SAFETY: below the number of tickets.
-        Some(unsafe { self.entry_at(place) })
+        (index < self.map.capacities.tickets).then(|| unsafe { self.grown(place) })?
     }
 
     #[inline]
@@ -369,7 +379,7 @@ impl Region {
     #[inline]
     fn entry<T: Shared>(&self, table: u64, index: u32, count: u32) -> Option<&T> {
         // SAFETY: below the number of entries, of one of the tables that are reserved as a whole.
-        (index < count).then(|| unsafe { self.entry_at(table + u64::from(index) * size_of::<T>() as u64) })
+        (index < count).then(|| unsafe { self.cast(table + u64::from(index) * size_of::<T>() as u64) })
     }
 
     /// The ledger cell of a session and a slot. Its page may not be reserved: see [`Region::cell_is_reserved`].
@@ -379,9 +389,8 @@ impl Region {
             return None;
         }
         let place = self.row(session)? + self.map.row_map + u64::from(slot.0) * CELL;
-        self.have_page(place)?;
         // SAFETY: of a row that there is, and below the number of slots.
-        Some(unsafe { &self.entry_at::<Word>(place).0 })
+        unsafe { self.grown::<Word>(place) }.map(|word| &word.0)
     }
 
     /// Where the cells of a row begin, for those who have asked for the cell before, and its page.
@@ -454,9 +463,8 @@ impl Region {
             return None;
         }
         let place = self.row(session)? + word * 8;
-        self.have_page(place)?;
         // SAFETY: of a row that there is, and in its page map, which has a bit for each page of cells.
-        Some(unsafe { &self.entry_at::<Word>(place).0 })
+        unsafe { self.grown::<Word>(place) }.map(|word| &word.0)
     }
 
     /// Start of a session's row.

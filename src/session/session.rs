@@ -355,8 +355,10 @@ impl Session {
             self.region.reserve_cell(self.index(), slot)?;
         }
         let cell = self.region.cell(self.index(), slot);
+        let cell =
+            cell.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, format!("there is no slot {}", slot.0)))?;
         self.row.note(slot);
-        cell.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, format!("there is no slot {}", slot.0)))
+        Ok(cell)
     }
 
     /// Has the processor fetch what taking and dropping a reference to the object of a slot will look at, so that one wait is enough for all of it.

@@ -137,9 +137,7 @@ impl Connection {
         body: &[&[u8]],
         patience: Option<Duration>,
     ) -> Result<(&[u8], Option<OwnedFd>)> {
-        let wait = Wait::at_most(patience)?;
-        let request = self.put(kind, body, &wait)?;
-        self.receive(kind, request, &wait)
+        self.ask(kind, body, &Wait::at_most(patience)?)
     }
 
     /// Sends a request, and does not wait: neither for room nor for the reply. Returns its number.
@@ -160,12 +158,13 @@ impl Connection {
         body: &[&[u8]],
         patience: Option<Duration>,
     ) -> Result<&[u8]> {
-        self.call_waiting(kind, body, &Wait::under(limits, patience)?)
+        self.ask(kind, body, &Wait::under(limits, patience)?).map(|(body, _)| body)
     }
 
-    fn call_waiting(&mut self, kind: Request, body: &[&[u8]], wait: &Wait<'_>) -> Result<&[u8]> {
+    /// Sends a request over the socket and waits for the reply.
+    fn ask(&mut self, kind: Request, body: &[&[u8]], wait: &Wait<'_>) -> Result<(&[u8], Option<OwnedFd>)> {
         let request = self.put(kind, body, wait)?;
-        self.receive(kind, request, wait).map(|(body, _)| body)
+        self.receive(kind, request, wait)
     }
 
     /// As [`Connection::call_under`], by the call ring if there is one. Another thread can't interrupt the wait there.
@@ -179,7 +178,7 @@ impl Connection {
         let wait = Wait::under(limits, patience)?;
         self.want_ring(&wait)?;
         if !self.ring.as_mut().is_some_and(|ring| ring.post(kind, body)) {
-            return self.call_waiting(kind, body, &wait);
+            return self.ask(kind, body, &wait).map(|(body, _)| body);
         }
         match self.hear(&wait)? {
             Announced::Reply(to) if to == kind => Ok(&self.received),
@@ -214,8 +213,7 @@ impl Connection {
         if self.calls <= FEW || !ring::is_wanted() {
             return Ok(());
         }
-        let request = self.put(Request::Ring, &[], wait)?;
-        let given = match self.receive(Request::Ring, request, wait) {
+        let given = match self.ask(Request::Ring, &[], wait) {
             Ok((_, given)) => given,
             Err(error) if matches!(error.kind(), ErrorKind::Refused) => None,
             Err(error) => return Err(error),

@@ -94,12 +94,12 @@ impl BrokerChild {
         let until = Instant::now() + PATIENCE;
         let mut line = Vec::new();
         while line.len() < 8192
-            && !line.ends_with(b"\n")
+            && !line.contains(&b'\n')
             && socket::wait_readable(&self.lifeline, Some(until)).unwrap_or(false)
             && socket::receive_now(&self.lifeline, &mut line).is_ok_and(|count| count > 0)
         {}
         let line = String::from_utf8_lossy(&line);
-        let line = line.trim_end_matches('\n');
+        let line = line.lines().next().unwrap_or_default();
         match line.split_once(' ') {
             Some(("ready", _)) => Ok(()),
             Some((number, message)) => {

@@ -84,7 +84,7 @@ fn look<R>(entry: &NameEntry, read: impl Fn(u64) -> Option<R>) -> Result<Option<
 
 /// The words of the name of an entry.
 fn words<'r>(region: &'r Region, index: u32, entry: &'r NameEntry) -> impl Iterator<Item = &'r AtomicU64> {
-    entry.name.iter().chain(region.name_ending(index).into_iter().flat_map(|ending| &ending.name))
+    entry.name.iter().chain(region.name_ending(index).map(|ending| ending.name.iter()).unwrap_or_default())
 }
 
 fn read(region: &Region, index: u32) -> Option<Published> {
@@ -102,13 +102,9 @@ fn published(index: u32, entry: &NameEntry, name: String) -> Published {
 /// Whether an entry has this name. Compared in place: most of what a search meets is another.
 #[inline]
 fn is_named(region: &Region, index: u32, entry: &NameEntry, name: &str) -> bool {
-    let mut said = text_words(name);
-    let is_said = |(there, word): (&AtomicU64, u64)| there.load(Ordering::Relaxed) == word;
     entry.len.load(Ordering::Relaxed) as usize == name.len()
         && name.len() <= NAME_BYTES
-        && entry.name.iter().zip(said.by_ref()).all(is_said)
-        && (name.len() <= size_of_val(&entry.name)
-            || region.name_ending(index).is_some_and(|ending| ending.name.iter().zip(said).all(is_said)))
+        && text_words(name).zip(words(region, index, entry)).all(|(word, there)| there.load(Ordering::Relaxed) == word)
 }
 
 /// Finds what `read` makes of the entry of a name. Any process; no lock, no system call.

@@ -46,7 +46,7 @@ impl Region {
         let ledger = slots + pages(objects * 64);
         let row_map = pages((pages(objects * 8) / PAGE).div_ceil(8));
         let row = row_map + pages(objects * 8);
-        let (heap, heap_len) = (ledger + row * rows, number(96));
+        let (heap, heap_len) = (ledger + row * rows, number(96) | number(100) << 32);
         Self {
             file,
             types,
